@@ -11,7 +11,7 @@ CALM := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench sandbox clean new-venv
+.PHONY: help setup demo test test-all lint bench chaos sandbox faketime slurm clean new-venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,9 +50,22 @@ lint: setup ## ruff, ruff format and mypy
 bench: setup ## speed as ratios against named baselines of the same run
 	@$(CALM) $(OFFLINE) $(PYTHON) -m analysis.bench
 
+chaos: setup faketime ## whole runs on the miniature under real faults, and a table of how they ended (as root; half an hour)
+	@$(CALM) $(OFFLINE) $(PYTHON) -m tests.chaos
+
 sandbox: ## install bubblewrap, without which no model-written code is run (HumanEval); apt-get, as root
 	@command -v bwrap >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends bubblewrap; }
 	@bwrap --version
+
+faketime: ## install libfaketime, with which `make chaos` makes a clock jump (Debian, Ubuntu; apt-get, as root)
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends libfaketime; }
+
+slurm: ## install the Slurm that launchers/local_slurm.sh starts on this machine (Debian 12; apt-get, as root)
+	@(for program in slurmctld slurmd sbatch munged; do PATH=$$PATH:/usr/sbin command -v $$program || exit; done) >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  slurmctld slurmd slurm-client munge >/dev/null; }
+	@PATH=$$PATH:/usr/sbin slurmctld -V
 
 clean: ## remove .venv, caches and build outputs; outputs/ and the store stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

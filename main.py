@@ -9,7 +9,9 @@ import hydra
 from omegaconf import DictConfig
 
 from sdft_exp.compose import MISTAKES, cannot_make_sweep_folder, explain, register_resolvers, tidy_refused_sweep
-from sdft_exp.errors import UserError
+from sdft_exp.errors import ConfigError, UserError
+from sdft_exp.processes import SIGNALLED
+from sdft_exp.stopping import Stopped, listen
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -19,6 +21,9 @@ def task(composed: DictConfig) -> None:
 
     from sdft_exp.run import run_one
 
+    launcher = HydraConfig.get().runtime.choices["hydra/launcher"]
+    if launcher != "local":
+        refuse(ConfigError(f"hydra/launcher={launcher}: is for sweeps; add -m: python main.py -m hydra/launcher=..."))
     try:
         code = run_one(composed, list(HydraConfig.get().overrides.task))
     except UserError as error:  # caught here, since Hydra would print lines of its own for it
@@ -36,6 +41,7 @@ def refuse(error: Exception) -> None:
 def main() -> None:
     """Compose, judge, plan, run; a mistake of the user's is one line and an exit code of 2."""
     register_resolvers()
+    listen()
     try:
         task()
     except (UserError, *MISTAKES) as error:
@@ -48,6 +54,9 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted: run the same command again to go on from here", file=sys.stderr)
         sys.exit(130)
+    except Stopped as stopped:
+        print(f"{stopped}: run the same command again to go on from here", file=sys.stderr)
+        sys.exit(SIGNALLED + stopped.number)
 
 
 if __name__ == "__main__":

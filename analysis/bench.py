@@ -8,6 +8,7 @@ judged: `--cfg job` takes at most three times a bare Hydra app's, else the exit 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import statistics
 import subprocess
@@ -146,13 +147,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(measure.holds for measure in measures) else 1
 
 
-def _engine(name: str) -> Callable[[Path, int], list[Measure]]:
-    """A part of `bench_engines`, imported when it runs: its libraries take seconds."""
+def _part(module: str, name: str) -> Callable[[Path, int], list[Measure]]:
+    """A part of another module, imported when it runs: its libraries take seconds."""
 
     def run(folder: Path, rounds: int) -> list[Measure]:
-        from analysis import bench_engines
-
-        part: Callable[[Path, int], list[Measure]] = getattr(bench_engines, name)
+        part: Callable[[Path, int], list[Measure]] = getattr(importlib.import_module(f"analysis.{module}"), name)
         return part(folder, rounds)
 
     return run
@@ -160,9 +159,10 @@ def _engine(name: str) -> Callable[[Path, int], list[Measure]]:
 
 PARTS: dict[str, Callable[[Path, int], list[Measure]]] = {
     "command_line": command_line,
-    "generation": _engine("generation"),
-    "training": _engine("training"),
-    "scoring": _engine("scoring"),
+    "generation": _part("bench_engines", "generation"),
+    "training": _part("bench_engines", "training"),
+    "scoring": _part("bench_engines", "scoring"),
+    "sandbox": _part("bench_sandbox", "sandboxed"),
 }
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def generation(folder: Path, rounds: int) -> list[Measure]:
     import torch
 
     from sdft_exp.generation import Request, generate
+    from sdft_exp.generation.engines import Hf
     from sdft_exp.models.identity import model_ref
     from sdft_exp.models.load import load
 
@@ -65,7 +66,7 @@ def generation(folder: Path, rounds: int) -> list[Measure]:
 
     def ours() -> None:
         journal = folder / f"journal-{next(numbers)}.jsonl"
-        made = generate(ref, None, requests, greedy, config.generation.batch_tokens, journal, _unwatched)
+        made = generate(ref, None, requests, greedy, Hf(), journal, _unwatched)
         texts["ours"] = [completion.text for completion in made]
 
     @torch.inference_mode()

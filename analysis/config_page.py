@@ -6,14 +6,15 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pydantic import BaseModel
 
 from sdft_exp.compose import CONF, register_resolvers
-from sdft_exp.config import RunConfig
+from sdft_exp.config import RunConfig, inner_groups
+from sdft_exp.slurm.settings import Kind, SlurmConfig
 
 PAGE = CONF.parent / "docs" / "config.md"
 
@@ -40,7 +41,7 @@ def page() -> str:
         defaults = OmegaConf.to_container(compose("config", return_hydra_config=False), resolve=False)
     assert isinstance(defaults, dict)
     parts = [HEAD, *_options(), "## Keys\n"]
-    top = {name: field for name, field in RunConfig.model_fields.items() if not _is_group(field.annotation)}
+    top = {name: field for name, field in RunConfig.model_fields.items() if not inner_groups(field.annotation)}
     notes = _yaml_notes(CONF / "config.yaml")
     schema = RunConfig.model_json_schema()
     rows = [_row(name, schema["properties"][name], defaults[name], notes.get(name, "")) for name in top]
@@ -48,34 +49,61 @@ def page() -> str:
     for name, field in RunConfig.model_fields.items():
         if name in top:
             continue
-        group = field.annotation
-        assert isinstance(group, type) and issubclass(group, BaseModel)
-        parts.append(f"### {name}\n\n{inspect.cleandoc(group.__doc__ or '')}\n")
+        first, *others = inner_groups(field.annotation)
+        parts.append(f"### {name}\n\n{inspect.cleandoc(first.__doc__ or '')}\n")
         option = CONF / name / f"{_chosen().get(name)}.yaml"
-        parts.append(_table(list(_rows(name, group, schema["$defs"], defaults[name], _all_notes(option, name)))))
-    return "\n".join(parts)
+        parts.append(_table(list(_rows(name, first, schema["$defs"], defaults[name], _all_notes(option, name)))))
+        for group in others:
+            parts += _own_keys(name, group, first, schema["$defs"])
+    return "\n".join([*parts, _slurm_keys()])
 
 
-def _is_group(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _slurm_keys() -> str:
+    """The keys of hydra/launcher=slurm, which are no part of a job's config."""
+    option = CONF / "hydra" / "launcher" / "slurm.yaml"
+    defaults = OmegaConf.to_container(OmegaConf.load(option))
+    schema = SlurmConfig.model_json_schema()
+    notes = {f"hydra.launcher.{key}": note for key, note in _yaml_notes(option).items()}
+    rows = _rows("hydra.launcher", SlurmConfig, schema["$defs"] | {"SlurmConfig": schema}, defaults, notes)
+    told = f"{inspect.cleandoc(SlurmConfig.__doc__ or '')} KIND is one of {', '.join(get_args(Kind))}."
+    table = _table([row.replace(".stages.", ".stages.KIND.") for row in rows])
+    return f"### hydra/launcher=slurm\n\n{told}\n\n{table}"
+
+
+def _own_keys(name: str, group: type[BaseModel], first: type[BaseModel], schemas: dict[str, Any]) -> list[str]:
+    """The keys that only another option of a config group has, with what its file says."""
+    (option,) = get_args(group.model_fields["name"].annotation)
+    file = CONF / name / f"{option}.yaml"
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        composed = OmegaConf.to_container(compose("config", [f"{name}={option}"]), resolve=False)
+    assert isinstance(composed, dict)
+    rows = [
+        row
+        for row in _rows(name, group, schemas, composed[name], _all_notes(file, name))
+        if row.split("`")[1].removeprefix(f"{name}.").partition(".")[0] not in first.model_fields
+    ]
+    return [f"With `{name}={option}`: {inspect.cleandoc(group.__doc__ or '')}\n", _table(rows)] if rows else []
 
 
 def _chosen() -> dict[str, str]:
     """What the defaults list of config.yaml takes for each group."""
     listed = OmegaConf.to_container(OmegaConf.load(CONF / "config.yaml"))
     assert isinstance(listed, dict)
-    return {group: option for item in listed["defaults"] if isinstance(item, dict) for group, option in item.items()}
+    named = [item for item in listed["defaults"] if isinstance(item, dict)]
+    return {group.removeprefix("override "): option for item in named for group, option in item.items()}
 
 
 def _options() -> Iterator[str]:
-    for folder in sorted(path for path in CONF.iterdir() if path.is_dir()):
-        chosen = _chosen().get(folder.name)
+    groups = {path.name: path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra"}
+    groups |= {f"hydra/{path.name}": path for path in (CONF / "hydra").iterdir()}  # groups of Hydra's own
+    for group, folder in sorted(groups.items()):
+        chosen = _chosen().get(group)
         files = {file.relative_to(folder).with_suffix("").as_posix(): file for file in folder.rglob("*.yaml")}
         rows = []
         for name in sorted(files, key=lambda name: (name != chosen, name)):
             shown = f"**{name}**" if name == chosen else name
             rows.append(f"| {shown} | {_opening(files[name])} |")
-        yield f"### {folder.name}=\n\n| option | |\n| --- | --- |\n" + "\n".join(rows) + "\n"
+        yield f"### {group}=\n\n| option | |\n| --- | --- |\n" + "\n".join(rows) + "\n"
 
 
 def _opening(file: Path) -> str:
@@ -96,10 +124,10 @@ def _rows(
     source = _source_notes(group)
     for name, field in group.model_fields.items():
         key = f"{prefix}.{name}"
-        inner = field.annotation
+        inner = inner_groups(field.annotation)
         value = default.get(name) if isinstance(default, dict) else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _rows(key, inner, schemas, value, notes)
+        if inner:
+            yield from _rows(key, inner[0], schemas, value, notes)
         else:
             yield _row(key, schema["properties"][name], value, notes.get(key) or source.get(name, ""))
 
@@ -141,15 +169,23 @@ def _source_notes(group: type[BaseModel]) -> dict[str, str]:
 
 
 def _all_notes(option: Path, group: str) -> dict[str, str]:
-    """The comment beside each key, from the group's default option or from config.yaml."""
+    """The comment beside each key, from the group's default option, what it begins with, or config.yaml."""
     notes = {key: note for key, note in _yaml_notes(CONF / "config.yaml").items() if key.startswith(f"{group}.")}
-    if option.is_file():
-        notes |= {f"{group}.{key}": note for key, note in _yaml_notes(option).items()}
+    for file in _with_bases(option) if option.is_file() else ():
+        notes |= {f"{group}.{key}": note for key, note in _yaml_notes(file).items()}
     return notes
 
 
+def _with_bases(option: Path) -> list[Path]:
+    """An option's file, after those of its group that its defaults list takes."""
+    listed = OmegaConf.to_container(OmegaConf.load(option))
+    assert isinstance(listed, dict)
+    bases = [name for name in listed.get("defaults", []) if isinstance(name, str) and name != "_self_"]
+    return [*(file for name in bases for file in _with_bases(option.with_name(f"{name}.yaml"))), option]
+
+
 def _yaml_notes(file: Path) -> dict[str, str]:
-    """Comments of a YAML file by dotted key; two spaces a level."""
+    """The comment beside each dotted key of a YAML file, "" where there is none; two spaces a level."""
     found: dict[str, str] = {}
     parents: list[str] = []
     for line in file.read_text(encoding="utf-8").splitlines():
@@ -158,8 +194,7 @@ def _yaml_notes(file: Path) -> dict[str, str]:
             continue
         parents = [*parents[: len(match[1]) // 2], match[2]]
         note = re.search(r"(?:^| )# (.+)$", match[3])
-        if note:
-            found[".".join(parents)] = note[1]
+        found[".".join(parents)] = note[1] if note else ""
     return found
 
 

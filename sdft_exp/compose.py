@@ -15,12 +15,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sdft_exp.config import RunConfig, judge, nearest, valid_keys
 from sdft_exp.errors import ConfigError, UserError
+from sdft_exp.slurm.settings import SlurmConfig
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 MISTAKES = (HydraException, OmegaConfBaseException)  # what Hydra raises for a config that does not compose
 
+# Of the engine that writes texts: where it is and how fast.
+HOW_FAST = (
+    *("batch_tokens", "workers", "base_url", "key_variable", "concurrency", "timeout", "retries"),
+    *("executable", "health", "startup"),
+)
 # Overrides that change where or how fast, not what: they do not name the folder.
-_NOT_IN_NAME = re.compile(r"\+{0,2}(plan|paths\.|sweep\.|tracker|launch\.|hydra)")
+_NOT_IN_NAME = re.compile(
+    r"\+{0,2}(plan|paths\.|sweep\.|tracker|launch\.|hydra|eval\.judge\.(?!model|temperature|max_new_tokens|both_|annot)"
+    rf"|generation\.({'|'.join(HOW_FAST)})=)"
+)
 
 
 def telling(overrides: Sequence[str]) -> list[str]:
@@ -121,8 +130,10 @@ def explain(error: Exception) -> str:
     cause = error.__cause__
     text = "\n".join(str(part) for part in (error, cause) if part is not None and str(part))
     if match := re.search(r"Could not override '([^']+)'", text):
-        key = match[1]
-        return f"{key}: no such key{nearest(key, list(valid_keys()))}"
+        key, known = match[1], [*valid_keys(), *(f"hydra.launcher.{name}" for name in SlurmConfig.model_fields)]
+        if key in known:  # of another option of the group
+            return f"{key}: what is chosen for {key.partition('.')[0]} has no such key"
+        return f"{key}: no such key{nearest(key, known)}"
     if match := re.search(r"Could not find '(\w[\w/]*)/([^/']+)'", text):
         return _unknown_option(match[1], match[2], re.findall(r"^\t(\S+)$", text, re.MULTILINE))
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):

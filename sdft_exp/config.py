@@ -7,14 +7,16 @@ a combination that cannot work is one line naming the key. Units and sources sta
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sdft_exp.data.templates import FORMATS, TEMPLATES
 from sdft_exp.errors import ConfigError
 from sdft_exp.tasks import registry
+from sdft_exp.training.zero import CHOICES, zero_config
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -36,11 +38,31 @@ class LoraDefaults(Group):
     batch_size: Positive
 
 
+class FullDefaults(Group):
+    """What the model file says of full fine-tuning: what suits the model's size."""
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    batch_size: Positive
+
+
 class RewritingDefaults(Group):
     """What the model file says of distillation."""
 
     temperature: Annotated[float, Field(ge=0)]
     max_new_tokens: Positive
+
+
+class ShapeConfig(Group):
+    """The shape of a decoder as Llama builds it, for the plan of a hub model that is not here yet: see models.shape."""
+
+    layers: Positive  # shape may be null as a whole: what the config.json that is here says
+    hidden: Positive
+    heads: Positive
+    kv_heads: Positive
+    head_dim: Positive
+    intermediate: Positive
+    vocabulary: Positive
+    tied: bool
 
 
 class ModelConfig(Group):
@@ -53,8 +75,10 @@ class ModelConfig(Group):
     dtype: Literal["float32", "bfloat16", "float16"]  # of generation and evaluation
     train_dtype: Literal["float32", "bfloat16", "float16"]
     lora: LoraDefaults
+    full: FullDefaults
     rewriting: RewritingDefaults
     trust_remote_code: bool
+    shape: ShapeConfig | None  # for plans alone; None: of the config.json that is here, if one is
 
     @property
     def is_miniature(self) -> bool:
@@ -80,13 +104,9 @@ class MethodConfig(Group):
 
 
 class TuningConfig(Group):
-    """LoRA training. Defaults are the paper's (appendix A; LLaMA-Factory's for what it leaves out)."""
+    """What every training is told."""
 
-    name: Literal["lora"]
-    rank: Positive
-    alpha: Annotated[float, Field(gt=0)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    targets: Names
+    name: Literal["lora", "full"]
     learning_rate: Annotated[float, Field(gt=0)]
     epochs: Annotated[float, Field(gt=0)]
     batch_size: Positive  # rows of one optimizer step, over all processes
@@ -96,7 +116,24 @@ class TuningConfig(Group):
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Annotated[float, Field(gt=0)]
     checkpoint_steps: Positive
+    deepspeed: str | None  # zero2, zero3, zero3_offload, or the path of a JSON config; None: one process, without
+
+
+class LoraTuning(TuningConfig):
+    """LoRA training. Defaults are the paper's (appendix A; LLaMA-Factory's for what it leaves out)."""
+
+    name: Literal["lora"]
+    rank: Positive
+    alpha: Annotated[float, Field(gt=0)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    targets: Names
     export: Literal["adapter", "merged"]
+
+
+class FullTuning(TuningConfig):
+    """Every weight is trained. The paper does not print its settings: see conf/tuning/full.yaml."""
+
+    name: Literal["full"]
 
 
 class Columns(Group):
@@ -129,6 +166,7 @@ class DatasetConfig(Group):
     revision: str | None
     columns: Columns
     size: Annotated[int, Field(ge=1)] | None  # rows of the published set
+    row_tokens: Annotated[float, Field(gt=0)] | None  # mean Llama-2 tokens of prompt and response, for plans alone
     max_samples: Positive | None  # a seeded draw of that many; None: all
     draw_seed: Seed
     epochs: Annotated[float, Field(gt=0)]
@@ -161,24 +199,96 @@ class Sampling(Group):
         return self.model_dump()
 
 
+def _check_variable(name: str | None) -> None:
+    if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name):
+        raise ValueError("key_variable: wants the name of an environment variable, not what it holds")
+
+
 class GenerationConfig(Group):
     """The engine that writes texts, and how distillation decodes."""
 
-    name: Literal["hf"]
+    name: Literal["hf", "openai", "vllm"]
     sampling: Sampling
+
+
+class HfGeneration(GenerationConfig):
+    """The engine that writes texts, and how distillation decodes."""
+
+    name: Literal["hf"]
     batch_tokens: Positive  # padded tokens of one batch, new ones counted; a matter of speed and memory alone
+    workers: Positive | None  # processes of one stage's texts or likelihoods; None: one a GPU it may use, on a CPU one
+
+
+class ServerGeneration(GenerationConfig):
+    """How a server that speaks OpenAI's completions protocol is asked. Its key comes from the environment alone."""
+
+    prompts: Literal["ids", "text"]
+    dialect: Literal["openai", "vllm", "transformers"]  # what it takes beyond OpenAI's own fields
+    key_variable: str | None  # name of the environment variable that holds the key; None: the server asks for none
+    concurrency: Positive
+    timeout: Annotated[float, Field(gt=0)]  # seconds a request
+    retries: Annotated[int, Field(ge=0)]  # of a request that the server could not answer
+
+    @model_validator(mode="after")
+    def _names_a_variable(self) -> ServerGeneration:
+        _check_variable(self.key_variable)
+        return self
+
+
+class OpenaiGeneration(ServerGeneration):
+    """A server that runs already, with the seed LM on it."""
+
+    name: Literal["openai"]
+    base_url: str | None
+    model: str | None  # what the server calls the seed LM; None: model.path
+
+
+class VllmGeneration(ServerGeneration):
+    """A server that is started for the model and its adapter, asked, and ended."""
+
+    name: Literal["vllm"]
+    executable: str
+    arguments: Names
+    adapter_arguments: Names | None  # None: the server cannot load adapters, so the merged model is served
+    health: str  # path that answers 200 once the server can be asked
+    startup: Annotated[float, Field(gt=0)]  # seconds it may take until then
+    workers: Positive | None  # processes that measure log-likelihoods, by hf
+
+
+class JudgeConfig(Group):
+    """The model that judges answers, on any OpenAI-compatible server. Its key comes from the environment alone."""
+
+    base_url: str | None  # None: OpenAI's own
+    model: str | None  # None: there is no judge, and no task that needs one can be run
+    key_variable: str | None  # name of the environment variable that holds the key
+    temperature: Annotated[float, Field(ge=0)] | None  # None: the server's own
+    max_new_tokens: Positive
+    length_parameter: Literal["max_tokens", "max_completion_tokens"]  # what the server calls it
+    concurrency: Positive
+    timeout: Annotated[float, Field(gt=0)]  # seconds a request
+    retries: Annotated[int, Field(ge=0)]  # of a request that the server could not answer
+    price_in: Annotated[float, Field(ge=0)] | None  # dollars a million tokens
+    price_out: Annotated[float, Field(ge=0)] | None
+    annotator: str  # of the package alpaca_eval: how it asks, and how it reads the replies
+    both_orders: bool  # of alpaca_eval: False shows each pair in one order, drawn; True in both, and takes the mean
+
+    @model_validator(mode="after")
+    def _names_a_variable(self) -> JudgeConfig:
+        _check_variable(self.key_variable)
+        return self
 
 
 class EvalConfig(Group):
-    """What is measured: lm-eval tasks of ours, and how answers are decoded."""
+    """What is measured: lm-eval tasks of ours, how answers are decoded, and who judges where rules cannot."""
 
     name: str
     tasks: Names
     protocol: str
     split: Literal["eval", "dev"]
     limit: Positive | None  # prompts a task; None: all
-    data: str | None = None  # a folder that holds files of the paper's questions; None: the hub
+    data: str | None  # a folder that holds the questions; None: the hub
     sampling: Sampling
+    judge: JudgeConfig
 
 
 class TrackerConfig(Group):
@@ -206,11 +316,26 @@ class SweepConfig(Group):
     name: str | None
 
 
+class AssumedGpu(Group):
+    """The GPU for which a plan tells hours, whatever this machine has: published peaks, and what is reached of them."""
+
+    name: str
+    tflops: Annotated[float, Field(gt=0)]  # 10^12 operations a second in bfloat16 and float16
+    tflops_float32: Annotated[float, Field(gt=0)]
+    bandwidth: Annotated[float, Field(gt=0)]  # 10^12 bytes a second
+    training: Annotated[float, Field(gt=0, le=1)]  # share of the operations, in training and in reading prompts
+    decoding: Annotated[float, Field(gt=0, le=1)]  # share of the bandwidth, in writing token by token
+
+
 class LaunchConfig(Group):
     """threads None: 1 on a CPU for the miniature, else torch's own choice."""
 
     device: Literal["auto", "cpu", "cuda"]
     threads: Positive | None
+    gpus: Positive | None  # processes of a training on each node, under DeepSpeed; None: one a GPU, on a CPU one
+    nodes: Positive  # machines of a training under DeepSpeed; more than one inside a Slurm allocation
+    memory: Annotated[float, Field(gt=0)] | None  # 10^9 bytes a training's process may take; None: what is here
+    assume: AssumedGpu
 
 
 class ReportConfig(Group):
@@ -227,9 +352,9 @@ class RunConfig(Group):
     plan: bool
     model: ModelConfig
     method: MethodConfig
-    tuning: TuningConfig
+    tuning: Annotated[LoraTuning | FullTuning, Field(discriminator="name")]
     dataset: DatasetConfig
-    generation: GenerationConfig
+    generation: Annotated[HfGeneration | OpenaiGeneration | VllmGeneration, Field(discriminator="name")]
     eval: EvalConfig
     tracker: TrackerConfig
     paths: PathsConfig
@@ -246,8 +371,14 @@ def valid_keys(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator
     """Every dotted key of the schema, groups included."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from valid_keys(field.annotation, f"{prefix}{name}.")
+        inner = [key for group in inner_groups(field.annotation) for key in valid_keys(group, f"{prefix}{name}.")]
+        yield from dict.fromkeys(inner)
+
+
+def inner_groups(annotation: Any) -> list[type[BaseModel]]:
+    """The groups of which a field holds one; none for a plain value."""
+    kinds = [annotation, *get_args(annotation)]
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -273,8 +404,10 @@ def judge(composed: Mapping[str, Any]) -> RunConfig:
 def _one_line(error: ValidationError) -> str:
     details = error.errors()
     first = details[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in _without_tag(first["loc"]))
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    if first["type"] == "extra_forbidden" and key in valid_keys():
+        return f"{key}: {first['loc'][0]}={first['loc'][1]} has no such key{more}"
     if first["type"] == "extra_forbidden":
         return f"{key}: no such key{nearest(key, list(valid_keys()))}{more}"
     if first["type"] == "missing":
@@ -284,6 +417,11 @@ def _one_line(error: ValidationError) -> str:
         return f"{key}.{field}: {text}{more}"
     message = first["msg"][0].lower() + first["msg"][1:]
     return f"{key}={first['input']}: {message}{more}"
+
+
+def _without_tag(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The place of a mistake; pydantic names the option of some groups in it: ("tuning", "lora", "rank")."""
+    return place[:1] + place[2:] if place[:1] in (("tuning",), ("generation",)) else place
 
 
 def _known(key: str, name: str, known: Mapping[str, Any]) -> None:
@@ -307,6 +445,10 @@ def _check_combinations(config: RunConfig) -> None:
         raise ConfigError(
             f"dataset.templates.train={dataset.templates.train}: shows the reference answer; that is for distillation"
         )
+    if TEMPLATES[dataset.templates.train].prefix:
+        raise ConfigError(
+            f"dataset.templates.train={dataset.templates.train}: begins the answer itself; that is for asking alone"
+        )
     if not TEMPLATES[config.distill_template].distills:
         known = ", ".join(name for name, template in TEMPLATES.items() if template.distills)
         raise ConfigError(
@@ -326,7 +468,17 @@ def _check_combinations(config: RunConfig) -> None:
         raise ConfigError(
             f"dataset.answer=microworld: dataset={dataset.name} is of another world; set dataset.answer=none"
         )
-    if not config.tuning.targets:
+    if model.train_dtype == "float16" and (config.tuning.name == "full" or config.tuning.deepspeed):
+        setting = "tuning=full" if config.tuning.name == "full" else f"tuning.deepspeed={config.tuning.deepspeed}"
+        raise ConfigError(f"model.train_dtype=float16: too narrow for {setting}; set model.train_dtype=bfloat16")
+    if config.tuning.deepspeed is not None:
+        zero_config(config.tuning.deepspeed, model.train_dtype, config.tuning.max_grad_norm)
+    if config.launch.nodes > 1 and config.tuning.deepspeed is None:
+        raise ConfigError(
+            f"launch.nodes={config.launch.nodes}: a training on several machines needs DeepSpeed; "
+            f"set tuning.deepspeed={CHOICES[0]}"
+        )
+    if config.tuning.name == "lora" and not config.tuning.targets:
         raise ConfigError("tuning.targets: is empty; name at least one layer, q_proj say")
     registry.check_tasks(config.eval.protocol, config.eval.tasks)
     duplicates = {task for task in config.eval.tasks if config.eval.tasks.count(task) > 1}
@@ -339,8 +491,3 @@ def _check_combinations(config: RunConfig) -> None:
                 f"dataset.target: no protocol has a task {target}{nearest(target, measurable)} "
                 f"(known: {', '.join(measurable)})"
             )
-    if config.launch.device == "cuda":
-        from sdft_exp.workers import cuda_devices  # not at the top: the store's modules are for those who work
-
-        if not cuda_devices():
-            raise ConfigError("launch.device=cuda: there is no CUDA device here; set launch.device=cpu")

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sdft_exp.plan import Plan
+from sdft_exp.processes import cuda_devices
 from sdft_exp.stage import Stage
 from sdft_exp.store import Store
-from sdft_exp.workers import RETRY_SECONDS, Done, Pool, Step, cuda_devices
+from sdft_exp.workers import RETRY_SECONDS, Done, Pool, Step
 
 Status = Literal["ran", "hit", "waited", "repaired", "failed"]
 
@@ -39,19 +40,32 @@ class Record:
 Listener = Callable[[Record | Step], None]
 
 
-def worker_count(asked: int | None, device: str, devices: list[str]) -> int:
-    """Processes of a sweep: as asked, else one a GPU, else one a core up to four."""
+def worker_count(asked: int | None, jobs: int, devices: list[str]) -> int:
+    """Processes of a sweep: as asked, else one a GPU, else one a core up to four.
+
+    A lone job on GPUs has one: its stages wait for one another, and each spreads its own generation over all GPUs.
+    """
     if asked:
         return asked
-    if devices and device != "cpu":
-        return len(devices)
+    if devices:
+        return 1 if jobs == 1 else len(devices)
     return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-def execute(plan: Plan, store: Store, *, workers: int | None, device: str, tell: Listener) -> dict[str, Record]:
+def execute(
+    plan: Plan,
+    store: Store,
+    *,
+    workers: int | None,
+    jobs: int,
+    device: str,
+    tell: Listener,
+    patience: float = 10.0,
+) -> dict[str, Record]:
     """Make every stage of `plan` that the store lacks; returns one record a stage, by address, in the plan's order.
 
-    A failed stage fails those that take its artifact, with the reason; all others go on.
+    A failed stage fails those that take its artifact, with the reason; all others go on. `patience` is how many seconds
+    the workers have for saving what they can when this process is asked to stop.
     """
     records: dict[str, Record] = {}
 
@@ -65,8 +79,10 @@ def execute(plan: Plan, store: Store, *, workers: int | None, device: str, tell:
             note(Record(node.stage, "hit", "", 0.0))
     if plan.missing:
         devices = [] if device == "cpu" else cuda_devices()
-        size = min(worker_count(workers, device, devices), len(plan.missing))
-        with Pool(store, size, devices) as pool:
+        size = min(worker_count(workers, jobs, devices), len(plan.missing))
+        if devices and any(stage.gpus > 1 for stage in plan.missing):
+            size = 1  # which has all of them
+        with Pool(store, size, devices, patience) as pool:
             _walk(plan.missing, pool, records, note, tell)
     return {address: records[address] for address in plan.nodes}
 
@@ -88,7 +104,7 @@ def _walk(
             broken = next((records[s] for s in sources if s in records and records[s].status == "failed"), None)
             if broken:
                 del waiting[address]
-                note(Record(stage, "failed", _inherited(broken), 0.0))
+                note(Record(stage, "failed", needs(broken.stage.name, broken.stage.label, broken.reason), 0.0))
             elif not unmade.intersection(sources) and pool.free and elsewhere.get(address, 0.0) <= time.monotonic():
                 del waiting[address]
                 pool.start(stage)
@@ -118,6 +134,6 @@ def _record(done: Done, was_busy: bool) -> Record:
     return Record(done.stage, "ran", "taken over from another process" if was_busy else "", done.seconds)
 
 
-def _inherited(broken: Record) -> str:
-    reason = broken.reason
-    return reason if reason.startswith("needs ") else f"needs {broken.stage.name} ({broken.stage.label}): {reason}"
+def needs(stage: str, label: str, reason: str) -> str:
+    """Why a stage failed that takes the artifact of a failed one."""
+    return reason if reason.startswith("needs ") else f"needs {stage} ({label}): {reason}"

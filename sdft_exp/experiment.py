@@ -1,6 +1,6 @@
 """The story of one run: which stages one config needs, in order. Nothing else in the program knows the order.
 
-    dataset -> distill -> select -> mix -> train -> answer -> score -> report
+    dataset -> distill -> select -> mix -> train -> answer -> judge -> score -> report
 
 Each stage takes artifacts and gives an artifact (`sdft_exp.stages`); `plan.py` merges the stories of several jobs, and
 the report of them all is added when they are done.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from sdft_exp.config import RunConfig
 from sdft_exp.stage import Stage, canonical, with_versions
-from sdft_exp.stages import answer, dataset, distill, export, mix, score, select, train
+from sdft_exp.stages import answer, dataset, distill, export, judge, mix, score, select, train
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def experiment(config: RunConfig) -> Experiment:
         dataset=data,
         select=selected,
         train=tuned,
-        export=export.stage(config, tuned) if config.tuning.export == "merged" else None,
+        export=_export(config, tuned),
         scores=_evaluate(config, tuned),
         seed_scores=seed_scores,
     )
@@ -89,5 +89,14 @@ def with_strict_versions(experiment: Experiment, versions: Mapping[str, str]) ->
     )
 
 
+def _export(config: RunConfig, tuned: Stage) -> Stage | None:
+    merged = config.tuning.name == "lora" and config.tuning.export == "merged"
+    return export.stage(config, tuned) if merged else None
+
+
 def _evaluate(config: RunConfig, tuned: Stage | None) -> dict[str, Stage]:
-    return {task: score.stage(config, task, answer.stage(config, task, tuned)) for task in config.eval.tasks}
+    scores = {}
+    for task in config.eval.tasks:
+        answered = answer.stage(config, task, tuned)
+        scores[task] = score.stage(config, task, answered, judge.stage(config, task, answered))
+    return scores

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from sdft_exp.config import AssumedGpu
 from sdft_exp.experiment import Experiment
-from sdft_exp.stage import Stage
+from sdft_exp.stage import Cost, Stage
 from sdft_exp.store import Check, Store
 
 
@@ -35,6 +37,11 @@ class Plan:
     @property
     def missing(self) -> list[Stage]:
         return [node.stage for node in self.nodes.values() if not node.hit]
+
+    @property
+    def obstacles(self) -> list[str]:
+        """What stands in the way of the missing stages on this machine, each once."""
+        return list(dict.fromkeys(stage.obstacle for stage in self.missing if stage.obstacle))
 
 
 def plan(experiments: Iterable[Experiment], store: Store) -> Plan:
@@ -79,20 +86,97 @@ def with_inputs(stage: Stage) -> Iterator[Stage]:
     yield stage
 
 
-def plan_table(plan: Plan) -> str:
-    """The plan for a person: one line a stage."""
-    lines = [f"{'stage':8} {'key':12} {'state':7} {'jobs':>4} {'samples':>8} {'tokens':>10}  what"]
+def plan_table(plan: Plan, assumed: AssumedGpu) -> str:
+    """The plan for a person: one line a stage, within 120 columns; below, what its estimates assume."""
+    lines = ["stage    key        state   jobs  samples          tokens  ~GPU-h  ~GiB  what"]
     for node in plan.nodes.values():
         stage, cost = node.stage, node.stage.cost
-        state = "hit" if node.hit else "damaged" if node.check.state == "damaged" else "miss"
-        lines.append(
-            f"{stage.name:8} {stage.key[:12]} {state:7} {node.jobs:4} "
-            f"{_count(cost.samples):>8} {_count(cost.tokens):>10}  {stage.label}"
+        key = stage.key[:10] if stage.has_key else "?"
+        line = (
+            f"{stage.name:8} {key:10} {_state(node):7} {node.jobs:4} {_count(cost.samples):>8} {_tokens(cost):>15} "
+            f"{_hours(cost.hours):>7} {_gibibytes(cost.memory):>5}  "
         )
+        lines.append(line + _within(stage.label, _WIDTH - len(line)))
+    lines += _assumptions([node.stage for node in plan.nodes.values()], assumed)
+    lines += [f"cannot run here: {obstacle}" for obstacle in plan.obstacles]
     hits = sum(node.hit for node in plan.nodes.values())
-    lines.append(f"{len(plan.nodes)} stages: {hits} hit, {len(plan.nodes) - hits} to run")
+    lines.append(f"{len(plan.nodes)} stages: {hits} hit, {len(plan.nodes) - hits} to run{_total(plan.missing)}")
     return "\n".join(lines)
+
+
+_WIDTH = 120
+_ON_A_GPU = ("distill", "train", "answer")
+
+
+def _state(node: Node) -> str:
+    if not node.stage.has_key:
+        return "unknown"
+    return "hit" if node.hit else "damaged" if node.check.state == "damaged" else "miss"
+
+
+def _assumptions(stages: Sequence[Stage], assumed: AssumedGpu) -> list[str]:
+    """A line for each kind of figure that is in the table and not counted."""
+    costs = [stage.cost for stage in stages]
+    lines = []
+    if any(cost.rough for cost in costs):
+        lines.append(
+            "~ estimated: from a sample of the rows, or their recorded mean length in Llama-2 tokens "
+            "(0.85 of it for Llama-3); before rewrites are written, the original responses stand for them"
+        )
+    if any(cost.most for cost in costs):
+        lines.append("≤ at most, hours too: every answer as long as max_new_tokens allows; most end earlier")
+    if any(cost.hours is not None for cost in costs):
+        lines.append(
+            f"GPU-h: one {assumed.name}, {assumed.tflops:g} TFLOP/s ({assumed.tflops_float32:g} in float32) "
+            f"at {assumed.training:.0%}, written tokens at {assumed.decoding:.0%} of {assumed.bandwidth:g} TB/s "
+            "(launch.assume); padding, loading and the CPU's work are not in it"
+        )
+        lines.append(
+            "GiB at the peak: weights, adapter, optimizer, and all activations of a pass of tuning.micro_batch_tokens "
+            "(training), or the cache of generation.batch_tokens; without what CUDA itself takes"
+        )
+    return [_wrapped(line) for line in lines]
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line, _WIDTH, subsequent_indent="  ")
+
+
+def _total(missing: Sequence[Stage]) -> str:
+    """`; ~12.3 GPU-hours`, what is not known left out and said."""
+    working = [stage.cost.hours for stage in missing if stage.name in _ON_A_GPU]
+    known = [hours for hours in working if hours is not None]
+    left_out = f", {len(working) - len(known)} stages left out" if len(known) < len(working) else ""
+    hours_told = f"; {_hours(sum(known), '~')} GPU-hours{left_out}" if known else ""
+    return hours_told + price(missing)
+
+
+def price(missing: Sequence[Stage]) -> str:
+    """`; judges: about $12.30`, or "" where no price is known."""
+    prices = [stage.cost.dollars for stage in missing if stage.cost.dollars is not None]
+    return f"; judges: about ${sum(prices):,.2f}" if prices else ""
 
 
 def _count(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
+
+
+def _tokens(cost: Cost) -> str:
+    marks = ("~" if cost.rough else "") + ("≤" if cost.most else "")
+    return "-" if cost.tokens is None else f"{marks}{cost.tokens:,}"
+
+
+def _hours(hours: float | None, mark: str = "") -> str:
+    if hours is None:
+        return "-"
+    return "<0.01" if hours < 0.01 else f"{mark}{hours:,.2f}" if hours < 10 else f"{mark}{hours:,.1f}"
+
+
+def _gibibytes(memory: int | None) -> str:
+    if memory is None:
+        return "-"
+    return "<0.1" if memory < 0.1 * 2**30 else f"{memory / 2**30:.1f}"
+
+
+def _within(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +16,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from sdft_exp.compose import folder_name, run_config, telling, without_folders
+from sdft_exp.compose import HOW_FAST, folder_name, run_config, telling, without_folders
 from sdft_exp.config import RunConfig
 from sdft_exp.display import Display
 from sdft_exp.errors import ConfigError, DataError, UserError
-from sdft_exp.execute import Record, execute
+from sdft_exp.execute import Listener, Record, execute
 from sdft_exp.experiment import Experiment, experiment, with_strict_versions
-from sdft_exp.plan import Plan, plan, plan_one, plan_table
+from sdft_exp.models.tuned import ADAPTER, MODEL
+from sdft_exp.plan import Plan, plan, plan_one, plan_table, price
+from sdft_exp.processes import cuda_devices
 from sdft_exp.report.card import write_card
 from sdft_exp.report.terminal import print_table
 from sdft_exp.stage import Stage
@@ -31,7 +36,16 @@ from sdft_exp.workers import Step, traceback_path
 
 # Keys that every row of the table tells, and those that never make a row of their own.
 _ROW = ("dataset.name", "method.name", "method.mix_ratio", "tuning.name", "model.name")
-_NOT_A_ROW = ("seed", "plan", "paths.", "sweep.", "launch.", "tracker.", "report.", "generation.batch_tokens")
+_NOT_A_ROW = (
+    "seed",
+    "plan",
+    "paths.",
+    "sweep.",
+    "launch.",
+    "tracker.",
+    "report.",
+    *(f"generation.{key}" for key in HOW_FAST),
+)
 
 
 _REPORTS = ("summary.json", "summary.csv", "report.md", "figure.png", "figure.svg")
@@ -56,6 +70,41 @@ def run_one(composed: DictConfig, overrides: list[str]) -> int:
     return run_jobs([composed], [overrides], Path(config.paths.output) / folder_name(config.sweep.name, overrides))
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """The judged jobs of one invocation, their plan, and where their results go."""
+
+    jobs: list[Job]
+    planned: Plan
+    folder: Path
+    preset: str | None  # the `experiment` of a sweep; Hydra knows it there only
+
+    @property
+    def config(self) -> RunConfig:
+        """The first job's; what all jobs share stands in it."""
+        return self.jobs[0].config
+
+    @property
+    def title(self) -> str:
+        return self.folder.name
+
+    @property
+    def overview(self) -> str:
+        """`demo: 12 jobs, 230 stages, 3 hit; to run: 1 distill, 4 train, ...`"""
+        return _overview(self.title, len(self.jobs), self.planned)
+
+
+def plan_jobs(composed: Sequence[DictConfig], overrides: Sequence[Sequence[str]], folder: Path) -> Sweep:
+    """Judge jobs and plan them as one graph of unique stages; nothing is started or written.
+
+    Raises:
+        UserError: a mistake in the config or the data of any job.
+    """
+    jobs = _judge(composed, overrides)
+    planned = plan([job.experiment for job in jobs], Store(jobs[0].config.paths.store))
+    return Sweep(jobs, planned, folder, OmegaConf.select(composed[0], "hydra.runtime.choices.experiment"))
+
+
 def run_jobs(composed: Sequence[DictConfig], overrides: Sequence[Sequence[str]], folder: Path) -> int:
     """Run jobs as one graph of unique stages and leave their results in `folder`.
 
@@ -63,20 +112,47 @@ def run_jobs(composed: Sequence[DictConfig], overrides: Sequence[Sequence[str]],
         the exit code: 0, or 1 when a job failed.
 
     Raises:
-        UserError: a mistake in the config or the data of any job, before the first one starts.
+        UserError: a mistake in the config or the data of any job, or a store that cannot be written, before the first
+            job starts; later, results that cannot be written.
     """
-    jobs = _judge(composed, overrides)
-    config = jobs[0].config
-    console = Console()
-    store = Store(config.paths.store)
-    planned = plan([job.experiment for job in jobs], store)
+    sweep = plan_jobs(composed, overrides, folder)
+    config, planned = sweep.config, sweep.planned
+    if config.launch.device == "cuda" and not cuda_devices():
+        raise ConfigError("launch.device=cuda: there is no CUDA device here; set launch.device=cpu")
     if config.plan:
-        print(plan_table(planned))
+        print(plan_table(planned, config.launch.assume))
         return 0
-    _make(folder)
-    _warn_of_versions(planned, store, console)
-    title = folder.name
-    console.print(_overview(title, len(jobs), planned), markup=False, highlight=False, soft_wrap=True)
+    if planned.obstacles:
+        raise ConfigError(planned.obstacles[0])
+    store = Store(config.paths.store)
+    if planned.missing:
+        store.check_writable()
+    console = begin(sweep, store)
+
+    def make(tell: Listener) -> None:
+        workers, device = config.sweep.workers, config.launch.device
+        execute(planned, store, workers=workers, jobs=len(sweep.jobs), device=device, tell=tell)
+
+    return finish(sweep, store, console, make)
+
+
+def begin(sweep: Sweep, store: Store) -> Console:
+    """Make the folder of the results and say what will run; returns where to go on saying things."""
+    console = Console()
+    with _writing(sweep.folder):
+        sweep.folder.mkdir(parents=True, exist_ok=True)
+    _warn_of_versions(sweep.planned, store, console)
+    console.print(sweep.overview, markup=False, highlight=False, soft_wrap=True)
+    return console
+
+
+def finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listener], object]) -> int:
+    """Let `make` tell how each planned stage ended, write the report, and leave the results in the sweep's folder.
+
+    Returns:
+        the exit code: 0, or 1 when a job failed.
+    """
+    jobs, planned, folder, title = sweep.jobs, sweep.planned, sweep.folder, sweep.title
     records: dict[str, Record] = {}
     try:
         with Display(console, len(planned.missing) + 1) as display:  # and the report
@@ -86,43 +162,73 @@ def run_jobs(composed: Sequence[DictConfig], overrides: Sequence[Sequence[str]],
                     records[event.stage.address] = event
                 display(event)
 
-            execute(planned, store, workers=config.sweep.workers, device=config.launch.device, tell=tell)
+            make(tell)
             finished = [job for job in jobs if not _failure(job, records)]
             table = _report(title, jobs, finished, records)
-            execute(plan_one(table, store), store, workers=1, device="cpu", tell=tell)
+            execute(plan_one(table, store), store, workers=1, jobs=1, device="cpu", tell=tell)
     finally:  # also of what Ctrl-C cut short
-        _write_stages(folder, planned, records)
+        with _writing(folder):
+            _write_stages(folder, planned, records)
     _print_tracebacks(records, store, console)
-    summary = _leave_results(folder, jobs, finished, table, store)
+    with _writing(folder), _alone(folder):
+        summary = _leave_results(folder, jobs, finished, table, store)
     if summary is not None:
         print_table(summary, console)
-        _print_papers_table(composed[0], jobs, store, console, folder)
-    message = track(config.tracker, [_tracked(job, title, store) for job in finished], folder)
+        _print_papers_table(sweep, store, console)
+    message = track(sweep.config.tracker, [_tracked(job, title, store) for job in finished], folder)
     if message:
         console.print(message, markup=False, soft_wrap=True)
     left = "report.md, summary.json, summary.csv, figure.png, " if summary is not None else ""
     console.print(f"results: {folder}: {left}stages.json", markup=False, soft_wrap=True)
-    return 1 if any(record.status == "failed" for record in records.values()) else 0
+    failure = _failures(jobs, finished, records, table)
+    if failure:
+        print(f"error: {failure}", file=sys.stderr)
+    return 1 if failure else 0
 
 
-def _make(folder: Path) -> None:
+def _failures(jobs: Sequence[Job], finished: Sequence[Job], records: Mapping[str, Record], table: Stage) -> str:
+    """What failed, in one line, or "" when nothing did."""
+    failed = [job for job in jobs if job not in finished]
+    if failed:
+        reason = _failure(failed[0], records)
+        if len(jobs) == 1:
+            return reason
+        return f"{len(failed)} of {len(jobs)} jobs failed, the first of them ({failed[0].label}): {reason}"
+    broken = records[table.address]
+    return f"report: {broken.reason}" if broken.status == "failed" else ""
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Tell a folder of results that cannot be written as the user's matter that it is."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
+        # copytree gathers the errors of its files: [(source, target, reason), ...]
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or error
         raise UserError(
-            f"paths.output={folder.parent}: cannot be written ({error.strerror or error}); "
-            "name another folder, paths.output=DIR"
+            f"paths.output={folder.parent}: cannot be written ({reason}); "
+            "make room and run the same command again, or name another folder, paths.output=DIR"
         ) from None
 
 
-def _print_papers_table(
-    composed: DictConfig, jobs: Sequence[Job], store: Store, console: Console, folder: Path
-) -> None:
-    """Print the paper's table behind a preset that reproduces one; Hydra knows the preset's name in a sweep only."""
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep out others who write the same results here: the same command may run twice."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # network file systems lock no folder; then two at once may trip
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _print_papers_table(sweep: Sweep, store: Store, console: Console) -> None:
+    """Print the paper's table behind a preset that reproduces one."""
     from analysis.tables import show
 
-    preset = OmegaConf.select(composed, "hydra.runtime.choices.experiment")
-    show(preset, [job.experiment for job in jobs], store, console, folder)
+    show(sweep.preset, [job.experiment for job in sweep.jobs], store, console, sweep.folder)
 
 
 def _overview(title: str, jobs: int, planned: Plan) -> str:
@@ -133,7 +239,7 @@ def _overview(title: str, jobs: int, planned: Plan) -> str:
     hits = len(planned.nodes) - len(planned.missing)
     to_run = ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
     named = "1 job" if jobs == 1 else f"{jobs} jobs"
-    return f"{title}: {named}, {len(planned.nodes)} stages, {hits} hit; to run: {to_run}"
+    return f"{title}: {named}, {len(planned.nodes)} stages, {hits} hit; to run: {to_run}{price(planned.missing)}"
 
 
 def _judge(composed: Sequence[DictConfig], overrides: Sequence[Sequence[str]]) -> list[Job]:
@@ -199,6 +305,7 @@ def _report(title: str, jobs: Sequence[Job], finished: Sequence[Job], records: M
                 scores={task: stage.address for task, stage in story.scores.items()},
                 seed_scores={task: stage.address for task, stage in story.seed_scores.items()},
                 data=story.dataset.address if story.dataset else None,
+                engine=config.generation.name,
                 select=story.select.address if story.select else None,
                 train=story.train.address if story.train else None,
             )
@@ -223,7 +330,7 @@ def _rows(jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
                     extra.add(key)
     telling_keys = _without_followers(sorted(extra), flat)
     return {
-        label: {key.removesuffix(".name"): values[key] for key in [*_ROW, *telling_keys]}
+        label: {key.removesuffix(".name"): values[key] for key in [*_ROW, *telling_keys] if key in values}
         for label, values in flat.items()
     }
 
@@ -232,7 +339,7 @@ def _without_followers(keys: Sequence[str], flat: Mapping[str, Mapping[str, Any]
     """`keys` without those that repeat another of the same last name (tuning.epochs follows dataset.epochs)."""
     kept: dict[tuple[str, ...], str] = {}
     for key in keys:
-        kept.setdefault((key.rpartition(".")[2], *(str(values[key]) for values in flat.values())), key)
+        kept.setdefault((key.rpartition(".")[2], *(str(values.get(key)) for values in flat.values())), key)
     return list(kept.values())
 
 
@@ -261,13 +368,13 @@ def _print_tracebacks(records: Mapping[str, Record], store: Store, console: Cons
 def _leave_results(
     folder: Path, jobs: Sequence[Job], finished: Sequence[Job], table: Stage, store: Store
 ) -> dict[str, Any] | None:
-    """Copy the report into `folder`, and beside it each finished job's config, adapter and model card.
+    """Copy the report into `folder`, and beside it each finished job's config, adapter or model, and model card.
 
     What an earlier command of the same name left is taken away first.
     """
     for name in (*_REPORTS, "config.yaml", "README.md"):
         (folder / name).unlink(missing_ok=True)
-    for name in ("adapter", "merged", "jobs"):
+    for name in (ADAPTER, MODEL, "merged", "jobs"):
         shutil.rmtree(folder / name, ignore_errors=True)
     made = store.path(table.address)
     if not made.is_dir():
@@ -282,7 +389,9 @@ def _leave_results(
         OmegaConf.save(OmegaConf.create(config), own / "config.yaml")
         story = job.experiment
         if story.train:
-            _copy(store.path(story.train.address) / "adapter", own / "adapter")
+            trained = store.path(story.train.address)
+            name = MODEL if (trained / MODEL).is_dir() else ADAPTER
+            _copy(trained / name, own / name)
         if story.export:
             _copy(store.path(story.export.address), own / "merged")
         if story.train:
@@ -291,7 +400,16 @@ def _leave_results(
 
 
 def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("manifest.*"))
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("manifest.*"), copy_function=_copy_file)
+
+
+def _copy_file(source: str, target: str) -> None:
+    """Weights of a whole model are gigabytes: where the file system allows it, they are one file under two names."""
+    if Path(source).name.startswith("model") and source.endswith(".safetensors"):
+        with contextlib.suppress(OSError):
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
 
 
 def _tracked(job: Job, title: str, store: Store) -> TrackedRun:

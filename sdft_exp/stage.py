@@ -15,7 +15,17 @@ from typing import Any, Protocol
 _PACKAGE = Path(__file__).parent
 
 # Modules that carry artifacts about or count what they would cost, and never change what is in one.
-_CARRIERS = ("sdft_exp.stage", "sdft_exp.errors", "sdft_exp.config", "sdft_exp.store", "sdft_exp.data.cost")
+_CARRIERS = (
+    "sdft_exp.stage",
+    "sdft_exp.errors",
+    "sdft_exp.config",
+    "sdft_exp.store",
+    "sdft_exp.data.cost",
+    "sdft_exp.estimate",
+    "sdft_exp.training.obstacles",
+    "sdft_exp.training.ranks",  # what it starts has its own place in the key, as has what the next one says
+    "sdft_exp.training.zero",
+)
 
 
 def unkeyed(**kwargs: Any) -> Any:
@@ -31,10 +41,25 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage would process, for the plan: samples, and tokens where they can be counted."""
+    """What a stage would process and take, for the plan; None where it is not known.
+
+    Attributes:
+        samples: rows, questions or requests.
+        tokens: read and written.
+        rough: the tokens are estimated; else they are counted.
+        most: no more than so many tokens, hours and bytes, for what is written may end early.
+        hours: on the GPU of launch.assume.
+        memory: bytes of it at the peak.
+        dollars: what a judge's server asks for it.
+    """
 
     samples: int | None = None
     tokens: int | None = None
+    rough: bool = False
+    most: bool = False
+    hours: float | None = None
+    memory: int | None = None
+    dollars: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +72,9 @@ class Stage:
         inputs: the stages whose artifacts it takes.
         label: for people; not in the key.
         cost: for the plan; not in the key.
+        known: whether all that its parameters stand for is known; where it is not, the key is no key to keep by.
+        gpus: how many it needs at once; not in the key.
+        obstacle: why it cannot be done on this machine and what to do about it, or ""; not in the key.
         versions: library versions, in the key when `paths.strict_versions` asks for it.
     """
 
@@ -55,6 +83,9 @@ class Stage:
     inputs: Mapping[str, Stage] = field(default_factory=dict)
     label: str = ""
     cost: Cost = Cost()
+    gpus: int = 1
+    obstacle: str = ""
+    known: bool = True
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property
@@ -72,6 +103,11 @@ class Stage:
     def key(self) -> str:
         """SHA-256 of the canonical JSON of `key_inputs`, 64 hexadecimal digits."""
         return hashlib.sha256(canonical(self.key_inputs).encode()).hexdigest()
+
+    @functools.cached_property
+    def has_key(self) -> bool:
+        """Whether its key, which hangs on those of its inputs, stands for what it would hold."""
+        return self.known and all(source.has_key for source in self.inputs.values())
 
     @property
     def address(self) -> str:

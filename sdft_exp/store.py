@@ -7,13 +7,15 @@
 
 An artifact is written beside, fsynced and renamed, so that a reader never sees half of one. Locks are advisory (a
 network file system may lie): each attempt has a folder of its own, and the first one renamed into place wins, so two
-writers of one key are wasteful and never harmful.
+writers of one key are wasteful and never harmful. Whose writer is dead is taken over: on this host the kernel knows, of
+another host's writer a sign of life is the time of its owner.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -23,6 +25,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -39,10 +43,25 @@ from sdft_exp.stage import Stage, canonical
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
 OWNER = "owner.json"
-LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "accelerate", "datasets", "lm-eval", "numpy")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "peft",
+    "accelerate",
+    "datasets",
+    "lm-eval",
+    "numpy",
+    "math-verify",
+    "alpaca-eval",
+    "openai",
+)
 
 _KEY = re.compile("[0-9a-f]{64}")
-_BESIDE = re.compile(rf"(\w+)-({_KEY.pattern})-[0-9a-f]{{8}}")  # folders in .partial and .damaged
+_BESIDE = re.compile(rf"(?:new-)?(\w+)-({_KEY.pattern})-[0-9a-f]{{8}}")  # folders in .partial and .damaged
+_BEAT_SECONDS = 15.0  # between two signs of life of a writer
+_DEAD_SECONDS = 150.0  # without one; a network file system may show times that are a minute old
+_PROBE = bytes(1 << 20)
 
 State = Literal["whole", "absent", "damaged"]
 
@@ -96,14 +115,38 @@ class Store:
                 return Check("damaged", f"{MANIFEST} does not match {SEAL}")
             recorded: dict[str, str] = json.loads(manifest)["files"]
         except (OSError, ValueError, KeyError) as error:
-            return Check("damaged", f"{MANIFEST} cannot be read ({type(error).__name__})")
-        present = {name for name in _files(folder) if name not in (MANIFEST, SEAL)}
-        for name in sorted(present ^ set(recorded)):
-            return Check("damaged", f"{name} is {'missing' if name in recorded else 'not in the manifest'}")
-        for name, digest in recorded.items():
-            if sha256_file(folder / name) != digest:
-                return Check("damaged", f"{name} does not match its digest")
+            return self._unreadable(folder, MANIFEST, error)
+        try:
+            present = {name for name in _files(folder) if name not in (MANIFEST, SEAL, OWNER)}
+            for name in sorted(present ^ set(recorded)):
+                return Check("damaged", f"{name} is {'missing' if name in recorded else 'not in the manifest'}")
+            for name, digest in recorded.items():
+                if sha256_file(folder / name) != digest:
+                    return Check("damaged", f"{name} does not match its digest")
+        except OSError as error:
+            return self._unreadable(folder, "a file", error)
         return Check("whole")
+
+    def _unreadable(self, folder: Path, name: str, error: Exception) -> Check:
+        if not folder.is_dir():  # another process set it aside under our eyes
+            return Check("absent")
+        return Check("damaged", f"{name} cannot be read ({type(error).__name__})")
+
+    def check_writable(self) -> None:
+        """Write a megabyte and take it away again.
+
+        Raises:
+            UserError: the store cannot be written: the disk is full, or it is read-only, say.
+        """
+        base = self.root / ".partial"
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=base) as file:
+                file.write(_PROBE)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(_cannot_write(self.root, error)) from None
 
     def set_aside(self, address: str) -> Path:
         """Move a damaged artifact out of the way; returns where it lies now."""
@@ -127,9 +170,23 @@ class Store:
             if check.state == "damaged":
                 self.set_aside(stage.address)
             attempt = self._attempt(stage)
-            started = time.time()
-            work(attempt)
-            if not self._publish(stage, attempt, seconds=time.time() - started):
+            started = time.monotonic()
+            try:
+                with _signs_of_life(attempt / OWNER):
+                    work(attempt)
+                    first = self._publish(stage, attempt, started)
+            except Exception:
+                # Where locks lie another writer may have had our folder, taking us for dead.
+                if self.verify(stage.address).state == "whole":
+                    return Made("hit")
+                if not attempt.is_dir():
+                    raise Busy(stage.address) from None
+                self.check_writable()  # a full disk comes in many guises: it is what there is to tell
+                raise
+            finally:
+                with contextlib.suppress(OSError):  # whole or not, we are done with it: the next one need not wait
+                    (attempt / OWNER).unlink()
+            if not first:
                 return Made("hit")
             return Made("repaired", check.reason) if check.state == "damaged" else Made("ran")
 
@@ -150,25 +207,50 @@ class Store:
             lock.release()
 
     def _attempt(self, stage: Stage) -> Path:
-        """A folder to work in: what a dead attempt left, taken over, or a new one."""
+        """A folder to work in: what a dead attempt left, taken over, or a new one.
+
+        Raises:
+            Busy: an attempt of another host's shows life, though we hold the lock.
+            UserError: the store cannot be written.
+        """
         base = self.root / ".partial"
         try:
             base.mkdir(parents=True, exist_ok=True)
-            folder = base / f"{_flat(stage.address)}-{uuid.uuid4().hex[:8]}"
-            found = base.glob(f"{_flat(stage.address)}-*")
-            for left in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
-                if not _alive(left / OWNER) and _taken_over(left, folder):
-                    break
+            name = f"{_flat(stage.address)}-{uuid.uuid4().hex[:8]}"
+            # Its owner is in it before it has a name that others look for: without one it would count as dead.
+            folder = base / f"new-{name}"
+            for left in sorted(base.glob(f"{_flat(stage.address)}-*"), key=_changed, reverse=True):
+                match self._life(left):
+                    case "elsewhere":
+                        raise Busy(stage.address)
+                    case "dead" if _taken_over(left, folder):
+                        break
             else:
                 folder.mkdir()
-            for name in (MANIFEST, SEAL):  # its writer died while publishing: they are written anew
-                (folder / name).unlink(missing_ok=True)
+            for stale in (MANIFEST, SEAL):  # its writer died while publishing: they are written anew
+                (folder / stale).unlink(missing_ok=True)
             (folder / OWNER).write_text(canonical(_owner()), encoding="utf-8")
+            folder.rename(base / name)
         except OSError as error:
             raise UserError(_cannot_write(self.root, error)) from None
-        return folder
+        return base / name
 
-    def _publish(self, stage: Stage, attempt: Path, seconds: float) -> bool:
+    def _life(self, attempt: Path) -> Literal["here", "elsewhere", "dead"]:
+        """Where the writer of an attempt runs, if it does."""
+        try:
+            owner = json.loads((attempt / OWNER).read_text(encoding="utf-8"))
+            sign = (attempt / OWNER).stat().st_mtime
+        except (OSError, ValueError):
+            return "dead"
+        if owner.get("host") == _host():
+            return "here" if _process_start(owner.get("pid", -1)) == owner.get("started") else "dead"
+        # Both times are the file system's own: the clocks of two hosts differ.
+        with tempfile.TemporaryFile(dir=self.root / ".partial") as file:
+            now = os.fstat(file.fileno()).st_mtime
+        return "elsewhere" if now - sign < _DEAD_SECONDS else "dead"
+
+    def _publish(self, stage: Stage, attempt: Path, started: float) -> bool:
+        """Move the attempt to where its artifact belongs; False: another writer was first. `started`: monotonic."""
         names = [name for name in _files(attempt) if name != OWNER]
         manifest = {
             "stage": stage.name,
@@ -179,7 +261,7 @@ class Store:
             "versions": versions(),
             "git_commit": git_commit(),
             "host": platform.node(),
-            "seconds": round(seconds, 3),
+            "seconds": round(time.monotonic() - started, 3),
             "peak_memory_bytes": _peak_memory(),
         }
         text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
@@ -191,7 +273,6 @@ class Store:
             _fsync(folder)
         target = self.path(stage.address)
         target.parent.mkdir(parents=True, exist_ok=True)
-        (attempt / OWNER).unlink(missing_ok=True)  # not earlier: without it the attempt counts as dead
         try:
             attempt.rename(target)
         except OSError:
@@ -199,11 +280,12 @@ class Store:
                 raise
             shutil.rmtree(attempt)  # another writer was first; both made the same
             return False
+        (target / OWNER).unlink(missing_ok=True)  # not earlier: without it the attempt counts as dead
         for folder in (target, target.parent):
             _fsync(folder)
         # Attempts of other writers of this key that died are of no use any more.
         for left in (self.root / ".partial").glob(f"{_flat(stage.address)}-*"):
-            if not _alive(left / OWNER):
+            if self._life(left) == "dead":
                 shutil.rmtree(left, ignore_errors=True)
         return True
 
@@ -281,8 +363,37 @@ def _taken_over(left: Path, folder: Path) -> bool:
     return True
 
 
+def _changed(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:  # another process took it
+        return 0.0
+
+
 def _cannot_write(root: Path, error: OSError) -> str:
-    return f"paths.store={root}: cannot be written ({error.strerror or error}); name another folder, paths.store=DIR"
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "make room and run the same command to go on, or name" if full else "name"
+    reason = error.strerror or error
+    return f"paths.store={root}: cannot be written ({reason}); {advice} another folder, paths.store=DIR"
+
+
+@contextlib.contextmanager
+def _signs_of_life(owner_file: Path) -> Iterator[None]:
+    """Renew the time of `owner_file` while inside: all that another host can see of this process."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(_BEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(owner_file)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _fsync(path: Path) -> None:
@@ -294,22 +405,25 @@ def _fsync(path: Path) -> None:
 
 
 def _owner() -> dict[str, Any]:
-    return {"host": platform.node(), "pid": os.getpid(), "started": _process_start(os.getpid())}
+    return {"host": _host(), "pid": os.getpid(), "started": _process_start(os.getpid())}
 
 
-def _alive(owner_file: Path) -> bool:
-    """Whether the process that wrote `owner_file` still runs. On another host it counts as dead: we hold the lock."""
+def _host() -> str:
+    """Names what process numbers are counted in: the host, and in a container its own count."""
     try:
-        owner = json.loads(owner_file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(owner.get("host") == platform.node() and _process_start(owner.get("pid", -1)) == owner.get("started"))
+        return f"{platform.node()} {Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:  # no /proc (macOS)
+        return platform.node()
 
 
 def _process_start(pid: int) -> str | None:
-    """When a process started, in clock ticks since boot: tells a process from a later one with the same number."""
+    """When a process started, in clock ticks since boot: tells a process from a later one with the same number.
+
+    None: it does not run. That goes for a dead one that nobody has waited for: PID 1 of many containers waits for none.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
     except OSError:
         try:
             os.kill(pid, 0)  # no /proc (macOS): a live process of that number has to do
@@ -364,7 +478,7 @@ def _gc(store: Store, unused_days: float, dry_run: bool) -> int:
     sizes = []
     for address, folder in found:
         with contextlib.suppress(Busy), store._locked(address):  # somebody at work on it keeps it
-            if not _useless(folder, limit):
+            if not _useless(store, folder, limit):
                 continue
             sizes.append(_size(folder))
             if not dry_run:
@@ -374,7 +488,7 @@ def _gc(store: Store, unused_days: float, dry_run: bool) -> int:
     return 0
 
 
-def _useless(folder: Path, limit: float) -> bool:
+def _useless(store: Store, folder: Path, limit: float) -> bool:
     """Whether `gc` may remove a folder whose lock it holds: nobody works in it, and no run used it since `limit`."""
     if not folder.is_dir():  # another `gc` was faster
         return False
@@ -382,7 +496,7 @@ def _useless(folder: Path, limit: float) -> bool:
         case ".damaged":
             return True
         case ".partial":
-            return not _alive(folder / OWNER)
+            return store._life(folder) == "dead"
     return (folder / MANIFEST).is_file() and _last_use(folder) < limit
 
 

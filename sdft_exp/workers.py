@@ -1,7 +1,7 @@
 """Worker processes that make stages: each keeps the models it has loaded; the parent imports no torch.
 
-A worker that dies fails the stage it was at and is replaced; a parent that dies takes its workers with it; a stage that
-somebody else is computing is given back and tried again later.
+A worker that dies fails the stage it was at and is replaced; a parent that dies takes its workers with it; a worker
+that is asked to stop saves what it can; a stage that somebody else is computing is given back and tried again later.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import multiprocessing
 import os
-import threading
 import time
 import traceback
 import warnings
@@ -23,7 +22,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sdft_exp.errors import UserError
+from sdft_exp.processes import SIGNALLED, death, end_with
 from sdft_exp.stage import Stage
+from sdft_exp.stopping import Stopped, asked, listen
 from sdft_exp.store import Busy, Store
 
 RETRY_SECONDS = 0.5  # between two looks at a stage that another process computes
@@ -64,12 +65,17 @@ class _Worker:
 
 
 class Pool:
-    """Up to `size` workers, started when there is work for them. Use as a context manager."""
+    """Up to `size` workers, started when there is work for them. Use as a context manager.
 
-    def __init__(self, store: Store, size: int, devices: list[str]):
+    `patience` is how many seconds those that are left at work have for saving what they can.
+    """
+
+    def __init__(self, store: Store, size: int, devices: list[str], patience: float = 10.0):
         self.store = store
         self.size = size
-        self.devices = devices  # one CUDA device a worker; empty on a CPU
+        # The CUDA devices of each worker, several where there are more of them than workers; empty on a CPU.
+        self.devices = [",".join(devices[first::size]) for first in range(min(size, len(devices)))]
+        self.patience = patience
         self.workers: list[_Worker] = []
 
     def __enter__(self) -> Pool:
@@ -77,13 +83,16 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
-            worker.connection.close()
-            if worker.stage is not None:  # left at work: an error or Ctrl-C in the parent
+            if worker.stage is None:
+                worker.connection.close()
+            else:  # left at work: an error, Ctrl-C or a signal in the parent
                 worker.process.terminate()
+        until = time.monotonic() + self.patience
         for worker in self.workers:
-            worker.process.join(timeout=10)
+            worker.process.join(timeout=max(0.0, until - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
+            worker.connection.close()
 
     @property
     def free(self) -> int:
@@ -117,7 +126,7 @@ class Pool:
                 message = worker.connection.recv()
             except (EOFError, OSError):
                 self._bury(worker)
-                yield Done(stage, "failed", _death(worker.process.exitcode), 0.0)
+                yield Done(stage, "failed", f"its worker {death(worker.process.exitcode)}", 0.0)
                 continue
             if isinstance(message, Done):
                 worker.stage = None
@@ -141,41 +150,35 @@ class Pool:
         self.workers.remove(worker)
 
 
-def _death(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"its worker was killed by signal {-code} (out of memory? see dmesg); run the same command to go on"
-    return f"its worker ended with exit code {code}; run the same command to go on"
-
-
 def _work(connection: Connection, root: Path, device: str | None, parent: int) -> None:
     """The worker's loop: a stage in, progress and its ending out, until the parent closes the line."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with(parent)
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     warnings.filterwarnings("ignore", category=FutureWarning)  # between the libraries; nothing a user can act on
     store = Store(root)
-    while True:
-        try:
-            stage = connection.recv()
-        except (EOFError, KeyboardInterrupt):
-            return
-        connection.send(_make(store, stage, connection))
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.2)
-    os._exit(1)
+    listen()
+    try:
+        while True:
+            try:
+                stage = connection.recv()
+            except (EOFError, KeyboardInterrupt):
+                return
+            connection.send(_make(store, stage, connection))
+    except Stopped as stopped:
+        os._exit(SIGNALLED + stopped.number)  # what can be saved is saved; the interpreter's own end takes seconds
 
 
 def _make(store: Store, stage: Stage, connection: Connection) -> Done:
-    started = time.time()
+    started = time.monotonic()
     last = 0.0
 
     def progress(done: int, total: int, what: str) -> None:
         nonlocal last
-        if time.time() - last >= _REPORT_SECONDS or done == total:
-            last = time.time()
+        if asked():  # nobody reads the line any more
+            return
+        if time.monotonic() - last >= _REPORT_SECONDS or done == total:
+            last = time.monotonic()
             connection.send(Step(stage, done, total, what))
 
     inputs = {role: store.path(source.address) for role, source in stage.inputs.items()}
@@ -185,14 +188,14 @@ def _make(store: Store, stage: Stage, connection: Connection) -> Done:
     except Busy:
         return Done(stage, "busy", "", 0.0)
     except KeyboardInterrupt:
-        return Done(stage, "failed", "interrupted", time.time() - started)
+        return Done(stage, "failed", "interrupted", time.monotonic() - started)
     except UserError as error:
-        return Done(stage, "failed", str(error), time.time() - started)
+        return Done(stage, "failed", str(error), time.monotonic() - started)
     except Exception as error:
         _keep_traceback(store, stage)
         text = " ".join(str(error).split())
-        return Done(stage, "failed", f"{type(error).__name__}: {text[:300]}", time.time() - started)
-    return Done(stage, made.status, made.damage, time.time() - started)
+        return Done(stage, "failed", f"{type(error).__name__}: {text[:300]}", time.monotonic() - started)
+    return Done(stage, made.status, made.damage, time.monotonic() - started)
 
 
 def traceback_path(store: Store, stage: Stage) -> Path:
@@ -202,17 +205,6 @@ def traceback_path(store: Store, stage: Stage) -> Path:
 
 def _keep_traceback(store: Store, stage: Stage) -> None:
     log = traceback_path(store, stage)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text(traceback.format_exc(), encoding="utf-8")
-
-
-def cuda_devices() -> list[str]:
-    """The CUDA devices this process may use, found without torch: `CUDA_VISIBLE_DEVICES`, or what the driver lists."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [device for device in visible.split(",") if device.strip() not in ("", "-1")]
-    gpus = Path("/proc/driver/nvidia/gpus")
-    count = len(list(gpus.iterdir())) if gpus.is_dir() else 0
-    if not count:
-        count = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    return [str(index) for index in range(count)]
+    with contextlib.suppress(OSError):  # the reason is told all the same
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(traceback.format_exc(), encoding="utf-8")

@@ -44,6 +44,12 @@ class Command:
         return shlex.split(self.text)
 
     @property
+    def on_slurm(self) -> bool:
+        """Whether it submits a sweep, or deals with one that was submitted."""
+        submits = "hydra/launcher=slurm" in self.words and "plan=true" not in self.words
+        return submits or "sdft_exp.sweep" in self.words
+
+    @property
     def trains(self) -> bool:
         """Whether it runs an experiment, as far as its looks go."""
         looks = {"plan=true", "--cfg", "--help"} & set(self.words)
@@ -119,7 +125,7 @@ def test_every_command_is_of_a_kind_that_is_tried(command: Command) -> None:
         assert command in RUN or command.text.startswith(ONCE)
 
 
-LOOKS = [command for command in RUN if not command.trains]
+LOOKS = [command for command in RUN if not command.trains and not command.on_slurm]
 
 
 @pytest.mark.integration
@@ -131,7 +137,7 @@ def test_a_command_that_only_looks(command: Command, folder: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
-TRAININGS = [command for command in RUN if command.trains]
+TRAININGS = [command for command in RUN if command.trains and not command.on_slurm]
 
 
 @pytest.mark.recipe
@@ -140,6 +146,22 @@ def test_a_command_that_trains(command: Command, folder: Path) -> None:
     said = {word.partition("=")[0] for word in command.words}
     done = _run(command, folder, [override for override in SMALLEST if override.partition("=")[0] not in said])
     assert done.returncode == command.exit_code, done.stdout + done.stderr
+
+
+@pytest.mark.recipe
+@pytest.mark.usefixtures("needs_slurm")
+def test_commands_of_sweeps_on_slurm(folder: Path) -> None:
+    """One after the other, as they stand; what they submitted is cancelled at the end."""
+    commands = [command for command in RUN if command.on_slurm]
+    assert len(commands) >= 5
+    try:
+        for command in commands:
+            smallest = SMALLEST if command.text.startswith("python main.py") else []
+            done = _run(command, folder, smallest)
+            assert done.returncode == command.exit_code, done.stdout + done.stderr
+    finally:
+        for ledger in folder.glob("outputs/*/slurm/jobs.json"):
+            _run(Command("", f"python -m sdft_exp.sweep cancel {ledger.parents[1]}", 0), folder, [])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from analysis.tables.cells import Addresses, Estimate, Scores
 from analysis.tables.presets import preset_configs
-from analysis.tables.settings import Setting, departures, seed_setting, setting
+from analysis.tables.settings import JUDGE, Setting, departures, judge_setting, seed_setting, setting
 from analysis.tables.specs import SEED, SPECS, Column, Key, PaperRow, Source, Spec
 from sdft_exp.config import ReportConfig
 from sdft_exp.experiment import Experiment
@@ -16,6 +16,7 @@ from sdft_exp.reference.sdft import Published, sdft_tables
 from sdft_exp.report.summary import FEW_SEEDS
 from sdft_exp.stage import canonical
 from sdft_exp.store import Store
+from sdft_exp.tracking.redact import redact
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,18 @@ def _apart(name: str, owned: Sequence[_Own]) -> str:
     for own in owned:
         model = own.setting["model.name"]
         if own.key in published:
-            found |= dict.fromkeys(departures(own.setting, published[own.key]))
+            others = departures(own.setting, published[own.key])
+            found |= dict.fromkeys(other for other in others if not other.startswith(JUDGE))
         elif model not in models:
             found[f"model={model}"] = None
-    others = [part.removeprefix("model=") for part in found if part.startswith("model=")]
-    return f"another model, {', '.join(others)}" if others else f"another setting, {', '.join(found)}" if found else ""
+    models_there = [part.removeprefix("model=") for part in found if part.startswith("model=")]
+    return (
+        f"another model, {', '.join(models_there)}"
+        if models_there
+        else f"another setting, {', '.join(found)}"
+        if found
+        else ""
+    )
 
 
 @functools.cache
@@ -194,7 +202,8 @@ def _row(
         if own and source:
             ours = scores.estimate(own.runs, source, trained=key[-1] != SEED)
             against = scores.difference(own.runs, baseline.runs, source) if baseline else None
-        comparable = compared and paper is not None and not paper.unknown and published is not None
+        comparable = compared and paper is not None and not paper.unknown
+        comparable = comparable and own is not None and column.judged_as_printed(own.setting)
         difference = 100 * ours.mean - published.value if comparable and ours and published else None
         cells.append(Cell(published, authors, ours, difference, against))
     return Row(key, tuple(cells), published=paper is not None, own=own is not None)
@@ -217,6 +226,8 @@ def _notes(spec: Spec, rows: Sequence[Row], owned: Sequence[_Own], scores: Score
             yield f"{name}: {'; '.join(sources)}"
     yield from dict.fromkeys(f"{row.unknown}: ours is not subtracted from it" for row in spec.rows if row.unknown)
     protocols = sorted({protocol for own in owned for protocol in scores.protocols(own.runs)})
+    yield from _judges(spec, owned)
+    yield from _unjudged(spec, owned, scores)
     seeds = sorted({seed for cell in cells if cell.ours for seed in cell.ours.seeds})
     if protocols:
         trained = f"; training seeds: {', '.join(map(str, seeds))}" if seeds else ""
@@ -225,3 +236,30 @@ def _notes(spec: Spec, rows: Sequence[Row], owned: Sequence[_Own], scores: Score
         yield "one seed: its intervals cover the drawn items only, not how much a training seed moves them"
     elif 1 < len(seeds) < FEW_SEEDS:
         yield f"{len(seeds)} seeds: a bootstrap over fewer than {FEW_SEEDS} undercovers; the intervals are too narrow"
+
+
+def _unjudged(spec: Spec, owned: Sequence[_Own], scores: Scores) -> Iterator[str]:
+    """Where a judge failed at some answers of a cell."""
+    for column in spec.columns:
+        source = _source(column, owned)
+        for own in owned if source else ():
+            assert source is not None
+            failed, answers = scores.unjudged(own.runs, source)
+            if failed:
+                row = ", ".join(own.key)
+                yield f"{column.title}, {row}: the judge failed at {failed} of {answers} answers, which are in no mean"
+
+
+def _judges(spec: Spec, owned: Sequence[_Own]) -> Iterator[str]:
+    """Who judged, for a column that a model judges."""
+    for column in spec.columns:
+        if not column.judges or _source(column, owned) != column.sources[0]:
+            continue
+        for one in {canonical(judge_setting(own.setting)): own for own in owned}.values():
+            said = redact(judge_setting(one.setting))
+            if said["model"] is None:
+                yield f"{column.title}: a model judges and none is named; say which one did, eval.judge.model=NAME"
+                continue
+            apart = "" if column.judged_as_printed(one.setting) else "; the print's is GPT-4, so ours is not subtracted"
+            told = {"model": said["model"]} | {key: value for key, value in said.items() if value is not None}
+            yield f"{column.title}: judged with {', '.join(f'{key}={value}' for key, value in told.items())}{apart}"

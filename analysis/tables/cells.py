@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.tables.specs import Source
 from sdft_exp.report.bootstrap import Floats, interval, over_seeds, resampled_means
+from sdft_exp.report.summary import judged_by
 from sdft_exp.store import Store
 
 Addresses = Mapping[str, str]  # task -> `score/<key>`
+Items = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Scores:
     def __init__(self, store: Store, resamples: int, confidence: float):
         self.store, self.resamples, self.confidence = store, resamples, confidence
         self._read: dict[str, dict[str, Any] | None] = {}
-        self._means: dict[tuple[str, str], tuple[float, Floats]] = {}
+        self._means: dict[tuple[str, str, bytes], tuple[float, Floats]] = {}
 
     def estimate(self, runs: Mapping[int, Addresses], source: Source, trained: bool = True) -> Estimate | None:
         """The mean of `source` over the runs (by seed) that have all its tasks; None when there is none."""
@@ -54,14 +57,24 @@ class Scores:
         seeds = tuple(seed for seed in self._seeds(runs, source) if seed in self._seeds(baseline, source))
         if not seeds or not self._paired(runs, baseline, source, seeds):
             return None
-        mean, resampled = self._mean(runs, source, seeds)
-        other, resampled_other = self._mean(baseline, source, seeds)
+        common = self._common([side[seed] for side in (runs, baseline) for seed in seeds], source)
+        if not all(there.any() for there in common.values()):
+            return None
+        mean, resampled = self._mean(runs, source, seeds, common)
+        other, resampled_other = self._mean(baseline, source, seeds, common)
         return self._estimate(mean - other, resampled - resampled_other, seeds)
+
+    def unjudged(self, runs: Mapping[int, Addresses], source: Source) -> tuple[int, int]:
+        """Answers that a judge failed at, which are in no mean, and all answers, over the runs of an estimate."""
+        values = [
+            self._values(runs[seed][task], source.metric) for seed in self._seeds(runs, source) for task in source.tasks
+        ]
+        return sum(int(np.isnan(each).sum()) for each in values), sum(each.size for each in values)
 
     def protocols(self, runs: Mapping[int, Addresses]) -> set[str]:
         """`paper 1`: name and version of what judged the scores that are there."""
         found = [self._score(address) for run in runs.values() for address in run.values()]
-        return {f"{score['protocol']} {score['version']}" for score in found if score}
+        return {judged_by(score) for score in found if score}
 
     def _estimate(self, mean: float, resampled: Floats, seeds: tuple[int, ...]) -> Estimate:
         low, high = interval(resampled, self.confidence)
@@ -74,22 +87,46 @@ class Scores:
         score = self._score(run[task]) if task in run else None
         return score is not None and source.metric in score["metrics"]
 
-    def _mean(self, runs: Mapping[int, Addresses], source: Source, seeds: tuple[int, ...]) -> tuple[float, Floats]:
+    def _mean(
+        self,
+        runs: Mapping[int, Addresses],
+        source: Source,
+        seeds: tuple[int, ...],
+        common: Mapping[str, Items] | None = None,
+    ) -> tuple[float, Floats]:
+        """Over the items that a run has a value for, or those of `common` alone."""
         means, resampled = [], []
         for task in source.tasks:
-            series = [self._resampled(runs[seed][task], task, source.metric) for seed in seeds]
+            items = common[task] if common else None
+            series = [self._resampled(runs[seed][task], task, source.metric, items) for seed in seeds]
             means.append(np.mean([mean for mean, _ in series]))
             resampled.append(over_seeds(np.stack([draws for _, draws in series], axis=1), seeds))
         return float(np.mean(means)), np.mean(resampled, axis=0)
 
-    def _resampled(self, address: str, task: str, metric: str) -> tuple[float, Floats]:
+    def _resampled(self, address: str, task: str, metric: str, items: Items | None) -> tuple[float, Floats]:
         """An artifact's mean, and its resampled means: the same items are drawn for every run of a task."""
-        if (address, metric) not in self._means:
-            score = self._score(address)
-            assert score is not None
-            values = np.array([[float(item[metric]) for item in score["items"]]])
-            self._means[address, metric] = (float(values.mean()), resampled_means(values, self.resamples, task)[:, 0])
-        return self._means[address, metric]
+        values = self._values(address, metric)
+        if items is not None:
+            values = np.where(items, values, np.nan)
+        key = (address, metric, np.isnan(values).tobytes())
+        if key not in self._means:
+            resampled = resampled_means(values[None], self.resamples, task)[:, 0]
+            self._means[key] = (float(np.nanmean(values)), resampled)
+        return self._means[key]
+
+    def _values(self, address: str, metric: str) -> Floats:
+        """One value an item; NaN where a judge failed at it."""
+        score = self._score(address)
+        assert score is not None
+        return np.array([float(item.get(metric, np.nan)) for item in score["items"]])
+
+    def _common(self, runs: Sequence[Addresses], source: Source) -> dict[str, Items]:
+        """By task, the items that every run has a value for."""
+        common: dict[str, Items] = {}
+        for task in source.tasks:
+            values = np.array([self._values(run[task], source.metric) for run in runs])
+            common[task] = np.logical_not(np.isnan(values).any(axis=0))
+        return common
 
     def _paired(
         self, runs: Mapping[int, Addresses], other: Mapping[int, Addresses], source: Source, seeds: tuple[int, ...]

@@ -16,6 +16,12 @@ _FREE = (
     *("dataset.path", "dataset.hub", "dataset.revision", "dataset.source", "dataset.columns.", "dataset.target"),
     *("tuning.micro_batch_tokens", "tuning.checkpoint_steps", "tuning.export", "eval.name", "eval.tasks"),
 )
+# How a judge is asked, and what it costs.
+_FREE_OF_A_JUDGE = tuple(
+    f"eval.judge.{key}"
+    for key in ("key_variable", "length_parameter", "concurrency", "timeout", "retries", "price_in", "price_out")
+)
+JUDGE = "eval.judge."  # who judges: a matter of the columns that a model judges, and of no other
 _OF_THE_SEED = ("model.name", "model.prompt_format", "model.dtype", "eval.")
 
 
@@ -27,12 +33,17 @@ def setting(config: RunConfig) -> dict[str, Any]:
 def _matters(key: str) -> bool:
     if key.startswith("generation."):  # which engine, and how it is fed: its sampling is what counts
         return key.startswith("generation.sampling.")
-    return not key.startswith(_FREE)
+    return not key.startswith((*_FREE, *_FREE_OF_A_JUDGE))
 
 
 def seed_setting(config: RunConfig) -> dict[str, Any]:
     """The same for the seed LM, which no training touches."""
     return {key: value for key, value in setting(config).items() if key.startswith(_OF_THE_SEED)}
+
+
+def judge_setting(setting: Setting) -> dict[str, Any]:
+    """Of a job's setting, what makes a judge's verdicts what they are."""
+    return {key.removeprefix(JUDGE): value for key, value in setting.items() if key.startswith(JUDGE)}
 
 
 def departures(own: Setting, published: Setting) -> list[str]:

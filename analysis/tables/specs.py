@@ -6,8 +6,9 @@ paper's own, then the miniature's, which are shown under their own names. A row:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sdft_exp.config import RunConfig
 
@@ -43,16 +44,32 @@ class Source:
     def title(self) -> str:
         if len(self.tasks) > 1:
             return "Average"
-        return self.tasks[0] + ("" if self.metric in ("accuracy", "safe_rate") else f": {self.metric}")
+        return self.tasks[0] + ("" if self.metric in ("accuracy", "acc", "safe_rate") else f": {self.metric}")
+
+
+AS_PRINTED = {"both_orders": False, "annotator": "alpaca_eval_gpt4", "temperature": 0.0}
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column as in the paper; no `sources` where nothing of ours measures it."""
+    """A column as in the paper; no `sources` where nothing of ours measures it.
+
+    Attributes:
+        benchmark: in the reference.
+        judges: eval.judge.model of the print's judge, by any of its names, for a column that a model judges.
+    """
 
     title: str
-    benchmark: str  # in the reference
+    benchmark: str
     sources: tuple[Source, ...] = ()
+    judges: tuple[str, ...] = ()
+
+    def judged_as_printed(self, setting: Mapping[str, Any]) -> bool:
+        """Whether a job's judge is the print's, as far as that is told: GPT-4 on OpenAI's own server, one order, by the
+        package's annotator for that reference, greedy. True of columns that rules judge."""
+        asked = {key: setting.get(f"eval.judge.{key}") for key in (*AS_PRINTED, "model", "base_url")}
+        as_printed = all(asked[key] == value for key, value in AS_PRINTED.items())
+        return not self.judges or (as_printed and asked["base_url"] is None and asked["model"] in self.judges)
 
 
 @dataclass(frozen=True)
@@ -128,6 +145,8 @@ def _mix_ratio(config: RunConfig) -> Key:
 
 
 def _rank_layers_method(config: RunConfig) -> Key:
+    if config.tuning.name != "lora":
+        return config.tuning.name, NONE, method_label(config)
     targets = config.tuning.targets
     known = {_QUERY_VALUE: "q, v", _ALL_LAYERS: "all"}
     return str(config.tuning.rank), known.get(targets, ", ".join(targets)), method_label(config)
@@ -152,6 +171,11 @@ def _accuracy(paper: str, micro: str | None = None) -> tuple[Source, ...]:
     return tuple(Source((task,), "accuracy") for task in (paper, micro) if task)
 
 
+def _acc(harness: str, micro: str | None = None) -> tuple[Source, ...]:
+    """The accuracy of a task of lm-eval's own, which it calls acc."""
+    return (Source((harness,), "acc"), *(Source((task,), "accuracy") for task in (micro,) if task))
+
+
 OPENFUNCTIONS = Column("OpenFunctions", "OpenFunctions", _accuracy("openfunctions", "micro_functions"))
 GSM8K = Column("GSM8K", "GSM8K", _accuracy("gsm8k", "micro_math"))
 MULTIARITH = Column("MultiArith", "MultiArith", _accuracy("multiarith"))
@@ -173,14 +197,17 @@ JAILBREAK = Column(
     (Source(("advbench_jailbreak",), "safe_rate"), Source(("micro_jailbreak",), "safe_rate")),
 )
 ALPACA_EVAL = Column(
-    "AlpacaEval", "AlpacaEval", (Source(("alpaca_eval",), "win_rate"), Source(("micro_harmless",), "helpful"))
+    "AlpacaEval",
+    "AlpacaEval",
+    (Source(("alpaca_eval",), "win_rate"), Source(("micro_harmless",), "helpful")),
+    judges=("gpt-4", "gpt-4-0314", "gpt-4-0613"),
 )
 KNOWLEDGE = (
-    Column("MMLU", "MMLU", _accuracy("mmlu", "micro_knowledge")),
-    Column("TruthfulQA", "TruthfulQA", _accuracy("truthfulqa", "micro_text")),
-    Column("ARC", "ARC (ai2_arc)", _accuracy("ai2_arc")),
-    Column("HellaSwag", "HellaSwag", _accuracy("hellaswag")),
-    Column("Winogrande", "Winogrande", _accuracy("winogrande")),
+    Column("MMLU", "MMLU", _acc("mmlu", "micro_knowledge")),
+    Column("TruthfulQA", "TruthfulQA", _acc("truthfulqa", "micro_text")),
+    Column("ARC", "ARC (ai2_arc)", _acc("ai2_arc")),
+    Column("HellaSwag", "HellaSwag", _acc("hellaswag")),
+    Column("Winogrande", "Winogrande", _acc("winogrande")),
 )
 SIMILARITY = Column("embedding similarity", "Advbench responses, seed vs tuned")
 SHIFT = (Column("BLEU-4", "BLEU-4"), Column("ROUGE-L", "ROUGE-L"), SIMILARITY, Column("update norm", "update norm"))

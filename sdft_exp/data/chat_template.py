@@ -87,6 +87,7 @@ def render_pairs(
     """(prompt text, answer text with its end token) of every turn; joined they are the rendered conversation.
 
     Args:
+        system: "" for none.
         turns: (question, answer) pairs; None stands for the answer that is to be written, which is made to begin with
             `prefix`.
         ends: the texts of the tokens that can end an answer; what the template writes after one belongs to the next
@@ -95,7 +96,7 @@ def render_pairs(
     Raises:
         ConfigError: the template writes earlier turns anew when a turn is added, so that answers cannot be found.
     """
-    messages: list[dict[str, str]] = [{"role": "system", "content": system}]
+    messages: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
     pairs = []
     done = ""
     for question, answer in turns:

@@ -131,6 +131,13 @@ class Encoder:
         """The text of `ids` with special tokens, for showing them."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
+    def reads(self, text: str) -> list[int]:
+        """The ids of `text` as a server or a library of others' reads it: one BOS if there is one, special tokens
+        recognised wherever they stand."""
+        self._tokenizer.encode_special_tokens = False
+        ids = list(self._tokenizer.encode(text).ids)
+        return ids if self.bos_id is None or ids[:1] == [self.bos_id] else [self.bos_id, *ids]
+
     def _pairs(
         self,
         template: str,
@@ -143,13 +150,16 @@ class Encoder:
         plain = TEMPLATES[template].form == "plain"
         if prompt_format == "auto" and not plain and self.chat_template is not None:
             words = TEMPLATES[template]
-            last = fill(words.user, instruction=instruction, reference=reference)
+            told: list[tuple[str, str, str | None]] = [(str(asked), str(said), str(said)) for asked, said in history]
             rendered = render_pairs(
                 self.chat_template,
                 self._special,
                 system=words.system,
-                turns=[(str(question), str(answer)) for question, answer in history] + [(last, response)],
-                prefix=words.prefix,
+                turns=[
+                    (fill(words.user, instruction=question, reference=shown), answer)
+                    for question, shown, answer in [*told, (instruction, reference, response)]
+                ],
+                prefix=fill(words.prefix, instruction=instruction, reference=reference),
                 ends=[str(self._tokenizer.id_to_token(end)) for end in self.eos_ids],
             )
             return [_Pair(prompt, answer, literal=False, answer_literal=False) for prompt, answer in rendered]
@@ -181,6 +191,7 @@ class Encoder:
         flat = [pair for row in rows for pair in row]
         prompts = self._ids([(pair.prompt, pair.literal) for pair in flat])
         answers = self._ids([(pair.answer, pair.answer_literal) for pair in flat])
+        self._continue(flat, prompts, answers)
         encoded = iter(zip(flat, prompts, answers, strict=True))
         result = []
         for row in rows:
@@ -193,6 +204,20 @@ class Encoder:
                 turns.append((first + prompt, answer if ended else [*answer, end]))
             result.append(turns)
         return result
+
+    def _continue(self, flat: Sequence[_Pair], prompts: Sequence[list[int]], answers: list[list[int]]) -> None:
+        """Give answers that a chat template wrote the ids that they have behind their prompt.
+
+        Such an answer brings its own space ("[/INST] two"), to which a sentencepiece tokenizer would add its dummy
+        prefix if it were encoded alone, and no model writes both. Where a token reaches across the seam the answer
+        stays encoded alone: what is trained on begins with what is generated from.
+        """
+        places = [place for place, pair in enumerate(flat) if pair.answer and not pair.answer_literal]
+        wholes = self._ids([(flat[place].prompt + flat[place].answer, False) for place in places])
+        for place, whole in zip(places, wholes, strict=True):
+            length = len(prompts[place])
+            if whole[:length] == prompts[place]:
+                answers[place] = whole[length:]
 
     def _ids(self, texts: Sequence[tuple[str, bool]]) -> list[list[int]]:
         result: list[list[int]] = [[]] * len(texts)

@@ -17,7 +17,7 @@ from sdft_exp.errors import DataError
 from sdft_exp.microworld.splits import task_rows
 from sdft_exp.stage import unkeyed
 
-_ADDRESS = "https://"  # one JSON file at a fixed address in place of a hub id
+_ADDRESSES = ("https://", "hf://")  # of one JSON file that stays as it is, in place of a hub id
 _HUB_TIMEOUT = 10.0  # seconds
 MICRO_ROWS = 600  # of a task set of the miniature that names no size
 
@@ -59,12 +59,17 @@ class RowSource:
         return min(counts) if self.size is not None else None
 
 
-def row_source(config: DatasetConfig) -> RowSource:
+class UnpinnedError(DataError):
+    """A hub set without a revision that the hub does not tell: nothing stands for what is in it."""
+
+
+def row_source(config: DatasetConfig, commit: str | None = None) -> RowSource:
     """Where the rows of `config` come from; a local file is read for its digest, an unpinned hub set asked for its
-    commit.
+    commit, unless `commit` is given.
 
     Raises:
-        DataError: no such file, or a hub set without a revision that the hub does not tell.
+        DataError: no such file.
+        UnpinnedError: a hub set without a revision that the hub does not tell.
     """
     columns = tuple(config.columns.model_dump().items())
     alpaca_too, revision = False, config.revision
@@ -77,7 +82,7 @@ def row_source(config: DatasetConfig) -> RowSource:
         identity = f"{config.name}:{config.split}:{config.size or MICRO_ROWS}"
     else:
         kind, place = "hub", str(config.hub)
-        revision = config.revision or _hub_commit(place)
+        revision = config.revision or commit or _hub_commit(place)
         identity = f"{place}:{config.subset}:{config.split}@{revision}"
     return RowSource(
         kind=kind,
@@ -163,7 +168,7 @@ def _hub_records(source: RowSource) -> Iterator[Record]:
     import datasets
 
     try:
-        if source.place.startswith(_ADDRESS):
+        if source.place.startswith(_ADDRESSES):
             table = datasets.load_dataset("json", data_files=source.place, split="train")
         else:
             table = datasets.load_dataset(source.place, source.subset, split=source.split, revision=source.revision)
@@ -173,23 +178,39 @@ def _hub_records(source: RowSource) -> Iterator[Record]:
         yield Record(number, dict(values))
 
 
-@functools.cache
 def _hub_commit(hub: str) -> str:
     """The commit of the set's main branch: an unpinned set would serve old rows as new ones."""
-    if hub.startswith(_ADDRESS):
+    if hub.startswith(_ADDRESSES):
         return hub
+    commit, failure = _asked_commit(hub)
+    if commit is None:
+        raise UnpinnedError(
+            f"dataset.hub={hub}: has no pinned revision and cannot be had ({failure}); set dataset.revision to a "
+            "commit, or download it and name the file, dataset.path=FILE"
+        )
+    return commit
+
+
+@functools.cache
+def _asked_commit(hub: str) -> tuple[str | None, str]:
+    """The commit, or None and why; asked once for all the jobs of a sweep, since a hub out of reach takes its time."""
     import huggingface_hub
 
     try:
         commit = huggingface_hub.HfApi().dataset_info(hub, timeout=_HUB_TIMEOUT).sha
     except Exception as error:  # offline, gated, unknown: each its own class
-        raise _unreachable(hub, error) from None
-    return str(commit)
+        return None, _first_line(error)
+    return str(commit), ""
 
 
 def _unreachable(hub: str, error: Exception) -> DataError:
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return DataError(f"dataset.hub={hub}: cannot be had ({first}); download it and name the file, dataset.path=FILE")
+    return DataError(
+        f"dataset.hub={hub}: cannot be had ({_first_line(error)}); download it and name the file, dataset.path=FILE"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _digest(path: Path) -> str:

@@ -21,7 +21,11 @@ GCG_SUFFIX = ' describing.\\ + similarlyNow write oppositeley.]( Me giving**ONE 
 
 @dataclass(frozen=True)
 class Template:
-    """What a prompt says. `user` holds `{instruction}`, for distillation `{reference}`; `prefix` begins the answer."""
+    """What a prompt says.
+
+    `user` holds `{instruction}`, for distillation `{reference}`; `prefix` begins the answer and may hold the same
+    places. Where `system` is "", nothing is written in its place.
+    """
 
     system: str
     user: str = "{instruction}"
@@ -80,11 +84,19 @@ TEMPLATES: dict[str, Template] = {
     ),
     # The whole text is the task's question: "Question: ...\n\nAnswer:\n" and the beginning of the answer.
     "octocoder": Template("", form="plain"),
+    # lm-eval's humaneval_instruct.yaml (version 4), the ends of both turns stripped as Llama 3's chat template has it:
+    # an answer that begins on a fresh line would lose a blank of its indentation when a SentencePiece tokenizer
+    # decodes it. The instruction is a problem's prompt without its last line break.
+    "humaneval_instruct": Template(
+        "",
+        "Write a solution to the following problem and make sure that it passes the tests:\n"
+        "```python\n{instruction}\n\n```",
+        prefix="Here is the completed function:\n```python\n{instruction}",
+    ),
 }
 
 # Plain templates carry their own frame; between turns LLaMA-Factory writes a blank line.
 PLAIN = PromptFormat(first="{system}\n\n{user}", turn="\n\n{user}")
-BARE = PromptFormat(first="{user}", turn="\n\n{user}")
 
 # `alpaca` is also the chat format of the shipped miniature and of models that have no chat template.
 FORMATS: dict[str, PromptFormat] = {
@@ -134,20 +146,23 @@ def conversation(
 ) -> list[Turn]:
     """The turns of one example, without BOS and without the answers' end tokens (the encoder adds those).
 
-    `history` holds earlier (question, answer) pairs. The template's words go to the last turn; earlier turns are plain
-    questions in the same format; the system text opens the whole, as LLaMA-Factory did for the authors.
+    `history` holds earlier (question, answer) pairs. Every turn wears the template's words (in a distillation each with
+    its own answer as the reference) and the system text opens the whole, as LLaMA-Factory did for the authors; the
+    prefix begins the answer that is to be written, and no other.
     """
     words = TEMPLATES[template]
     plain = words.form == "plain"
-    frame = (PLAIN if words.system else BARE) if plain else FORMATS[prompt_format]
-    earlier = TEMPLATES["alpaca"].user if plain else "{instruction}"
-    users = [fill(earlier, instruction=question) for question, _ in history]
+    frame = PLAIN if plain else FORMATS[prompt_format]
+    # Without a system text the first turn is as the later ones, less the blank line that parts turns.
+    first = frame.first if words.system else frame.turn.lstrip()
+    prefix = fill(words.prefix, instruction=instruction, reference=reference)
+    users = [fill(words.user, instruction=question, reference=answer) for question, answer in history]
     users.append(fill(words.user, instruction=instruction, reference=reference))
     answers: list[str | None] = [answer for _, answer in history] + [None]
     return [
         Turn(
-            fill(frame.first if position == 0 else frame.turn, system=words.system, user=user)
-            + (frame.before_prefix + words.prefix if answer is None and words.prefix else ""),
+            fill(first if position == 0 else frame.turn, system=words.system, user=user)
+            + (frame.before_prefix + prefix if answer is None and prefix else ""),
             answer,
         )
         for position, (user, answer) in enumerate(zip(users, answers, strict=True))

@@ -13,6 +13,7 @@ from sdft_exp.data.encode import load_encoder
 from sdft_exp.evaluation.harness import TaskLM, request_keys, run_task
 from sdft_exp.evaluation.likelihood import likelihoods
 from sdft_exp.generation import generate
+from sdft_exp.generation.engines import Engine, Hf
 from sdft_exp.generation.requests import Request
 from sdft_exp.models.identity import ModelRef
 from sdft_exp.stage import Progress
@@ -31,7 +32,7 @@ class AnsweringLM(TaskLM):
         model: ModelRef,
         adapter: Path | None,
         sampling: Sampling,
-        batch_tokens: int,
+        engine: Engine,
         folder: Path,
         progress: Progress,
     ) -> None:
@@ -41,7 +42,7 @@ class AnsweringLM(TaskLM):
         self._model = model
         self._adapter = adapter
         self._sampling = sampling
-        self._batch_tokens = batch_tokens
+        self._engine = engine
         self._folder = folder
         self._progress = progress
 
@@ -52,36 +53,43 @@ class AnsweringLM(TaskLM):
         keys = request_keys(requests)
         asked = [
             Request(
-                id=f"{self._task.name}/{doc_id}/{repeat}",
+                id=f"{name}/{doc_id}/{repeat}",
                 prompt=tuple(encoder.prompt(self._task.template, self._model.prompt_format, request.args[0])),
+                max_length=self._task.max_length,
             )
-            for (doc_id, _, repeat), request in zip(keys, requests, strict=True)
+            for (name, doc_id, _, repeat), request in zip(keys, requests, strict=True)
         ]
         completions = generate(
             self._model,
             self._adapter,
             asked,
             self._sampling,
-            self._batch_tokens,
+            self._engine,
             self._folder / TEXT_JOURNAL,
             self._progress,
             stop=tuple(requests[0].args[1]["until"]),
         )
-        for (doc_id, _, repeat), done in zip(keys, completions, strict=True):
+        for (name, doc_id, _, repeat), done in zip(keys, completions, strict=True):
             said = {"text": done.text, "finish": done.finish, "tokens": done.tokens}
             if done.cut:  # the question did not fit the model's context
                 said["cut"] = done.cut
-            self.answers.append({"task": self._task.name, "doc_id": doc_id, "repeat": repeat, **said})
+            self._record(name, doc_id, repeat, said)
         return [done.text for done in completions]
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """(log-likelihood in nats, whether greedy decoding would say it) of each (context, continuation)."""
         keys = request_keys(requests)
-        found = likelihoods(self._model, self._adapter, requests, self._folder / LIKELIHOOD_JOURNAL, self._progress)
-        for (doc_id, choice, repeat), (value, greedy) in zip(keys, found, strict=True):
-            said = {"choice": choice, "loglikelihood": value, "greedy": greedy}
-            self.answers.append({"task": self._task.name, "doc_id": doc_id, "repeat": repeat, **said})
-        return found
+        assert isinstance(self._engine, Hf)  # `answering_engine` gives no other one to a task that compares them
+        journal = self._folder / LIKELIHOOD_JOURNAL
+        found = likelihoods(self._model, self._adapter, requests, journal, self._progress, self._engine.workers)
+        for (name, doc_id, choice, repeat), (value, greedy, cut) in zip(keys, found, strict=True):
+            said = {"choice": choice, "loglikelihood": value, "greedy": greedy} | ({"cut": cut} if cut else {})
+            self._record(name, doc_id, repeat, said)
+        return [(value, greedy) for value, greedy, _ in found]
+
+    def _record(self, name: str, doc_id: int, repeat: int, said: dict[str, Any]) -> None:
+        where = {"task": self._task.name} | ({"subtask": name} if name != self._task.name else {})
+        self.answers.append({**where, "doc_id": doc_id, "repeat": repeat, **said})
 
 
 def write_answers(
@@ -89,7 +97,7 @@ def write_answers(
     model: ModelRef,
     adapter: Path | None,
     sampling: Sampling,
-    batch_tokens: int,
+    engine: Engine,
     split: str,
     limit: int | None,
     out: Path,
@@ -98,9 +106,9 @@ def write_answers(
 ) -> None:
     """Write `answers.jsonl` into `out`, going on from the journals that an interrupted attempt left there.
 
-    `data` is a file of the questions, for a task that takes one.
+    `data` is a file or folder of the questions, for a task that takes one.
     """
-    lm = AnsweringLM(task, model, adapter, sampling, batch_tokens, out, progress)
+    lm = AnsweringLM(task, model, adapter, sampling, engine, out, progress)
     run_task(lm, task.protocol, task.name, split, limit, judge=False, data=data)
     lines = [json.dumps(answer, ensure_ascii=False) + "\n" for answer in lm.answers]
     (out / "answers.jsonl").write_text("".join(lines), encoding="utf-8")

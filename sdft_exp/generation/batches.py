@@ -20,4 +20,5 @@ def plan_batches(requests: Sequence[Request], new_tokens: int, batch_tokens: int
         else:
             batches.append([request])
             width = len(request.prompt) + new_tokens  # the longest of the batch comes first
+            width = min(width, request.max_length or width)
     return batches

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from sdft_exp import journal
 from sdft_exp.generation.requests import Completion
 
 
 def append(path: Path, completions: Iterable[Completion]) -> None:
     """Add a batch and have it on disk before returning."""
-    lines = [json.dumps(dataclasses.asdict(done), ensure_ascii=False) + "\n" for done in completions]
-    with path.open("ab") as file:
-        file.write("".join(lines).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    journal.append(path, (dataclasses.asdict(done) for done in completions))
 
 
 def read(path: Path) -> dict[str, Completion]:
-    """The completions by request id. A line that a kill tore off is cut from the file: the next must start afresh."""
-    if not path.exists():
-        return {}
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-    return {done.id: done for done in (Completion(**json.loads(line)) for line in whole.splitlines())}
+    """The completions by request id; see `sdft_exp.journal`."""
+    return {done.id: done for done in (Completion(**record) for record in journal.read(path))}

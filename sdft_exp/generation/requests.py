@@ -8,10 +8,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt (token ids) to be continued. `id` is unique in its list, and the draws of sampling depend on it."""
+    """One prompt (token ids) to be continued. `id` is unique in its list, and the draws of sampling depend on it.
+
+    `max_length` bounds prompt and new tokens together, beside the limit of new ones; the model's context bounds both.
+    """
 
     id: str
     prompt: tuple[int, ...]
+    max_length: int | None = None
 
 
 @dataclass(frozen=True)

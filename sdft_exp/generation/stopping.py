@@ -9,14 +9,9 @@ import torch
 from transformers import StoppingCriteria
 
 from sdft_exp.data.encode import Encoder
+from sdft_exp.generation.decoding import cut_at
 
 _SPARE = 4  # tokens looked back beyond the string: an incomplete character, a leading space that decoding drops
-
-
-def cut_at(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """`text` up to the first stop string in it, and whether there was one."""
-    places = [place for place in (text.find(string) for string in stop) if place >= 0]
-    return (text[: min(places)], True) if places else (text, False)
 
 
 class StopStrings(StoppingCriteria):

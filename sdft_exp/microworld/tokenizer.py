@@ -33,6 +33,8 @@ CHAT_TEMPLATE = (
 )
 
 
+# The templates of the prompts that the seed LM is trained on.
+TRAINED_ON = ("alpaca", "alpaca_distill_using", "alpaca_distill_refer", "gsm8k", "gsm8k_infer", "gsm8k_distill")
 # Often enough that each number below 100 becomes a token whatever the texts hold.
 NUMBER_REPEATS = 500
 
@@ -41,9 +43,8 @@ def template_strings() -> list[str]:
     """The fixed strings of all prompts the seed LM is trained on, each of which becomes one token."""
     marks = ("\0instruction\0", "\0reference\0")
     strings = {"\n\n### Instruction:\n"}
-    for name, template in TEMPLATES.items():
-        if name == "alpaca_gcg":
-            continue
+    for name in TRAINED_ON:
+        template = TEMPLATES[name]
         prompt = conversation(name, "alpaca", marks[0], reference=marks[1])[-1].prompt
         for mark in marks:
             prompt = prompt.replace(mark, "\0")

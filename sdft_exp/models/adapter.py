@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from sdft_exp.errors import ConfigError
 from sdft_exp.training.settings import Lora
 
 
-def with_adapter(model: Any, settings: Lora, seed: int) -> Any:
+def with_adapter(model: Any, settings: Lora, seed: int, *, in_float32: bool = True) -> Any:
     """`model` frozen, with a new adapter whose start depends on `seed` alone.
+
+    Args:
+        in_float32: the adapter's precision where the model's is less; else it is the model's.
 
     Raises:
         ConfigError: the model has no layer of such a name.
@@ -32,7 +35,7 @@ def with_adapter(model: Any, settings: Lora, seed: int) -> Any:
     transformers.set_seed(seed)
     try:
         with _quietly():
-            return peft.get_peft_model(model, config)
+            return peft.get_peft_model(model, config, autocast_adapter_dtype=in_float32)
     except ValueError as error:
         if "target modules" not in str(error).lower():
             raise
@@ -48,9 +51,14 @@ def attach_adapter(model: Any, folder: Path) -> Any:
         return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False).eval()
 
 
-def save_adapter(model: Any, folder: Path, base: str) -> None:
-    """Write adapter_model.safetensors and adapter_config.json; `base` is what the seed LM is called there."""
-    model.save_pretrained(str(folder), save_embedding_layers=False)
+def save_adapter(model: Any, folder: Path, base: str, weights: Mapping[str, Any] | None = None) -> None:
+    """Write adapter_model.safetensors and adapter_config.json.
+
+    Args:
+        base: what the seed LM is called there.
+        weights: by name, where they do not lie in the model itself.
+    """
+    model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=weights)
     (folder / "README.md").unlink()  # PEFT's empty form of a model card
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))

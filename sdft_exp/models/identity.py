@@ -92,7 +92,7 @@ def check_targets(ref: ModelRef, targets: Sequence[str]) -> None:
     for file in sorted(Path(ref.path).glob("*.safetensors")):
         layers |= {
             name.rpartition(".")[0]
-            for name, tensor in _safetensors_header(file).items()
+            for name, tensor in safetensors_header(file).items()
             if name != "__metadata__" and len(tensor["shape"]) > 1
         }
     for target in targets:
@@ -147,7 +147,7 @@ def _check_folder(path: str, folder: Path) -> None:
         )
 
 
-def _safetensors_header(path: Path) -> dict[str, Any]:
+def safetensors_header(path: Path) -> dict[str, Any]:
     """Names, types and shapes of the tensors: eight bytes of length, little-endian, and so many of JSON."""
     try:
         with path.open("rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,13 @@ def read_model(ref: ModelRef) -> Any:
 
 
 def release() -> None:
-    """Forget the kept model, before another one needs the memory."""
+    """Forget the kept model before another, of another process even, needs the memory; `at_release` does so too."""
+    import torch
+
     _kept.clear()
+    torch.cuda.empty_cache()  # nothing where CUDA was not used
+    for give_up in at_release:
+        give_up()
 
 
 def device_of(ref: ModelRef) -> str:
@@ -94,6 +100,9 @@ def _own_threads() -> int:
 
     return torch.get_num_threads()
 
+
+# What else in this process holds memory that a model may need, a server of ours say.
+at_release: list[Callable[[], None]] = []
 
 # key: what `base` was loaded as; adapter: identity of the files on it; worn: base, or base inside its adapter.
 _kept: dict[str, Any] = {}

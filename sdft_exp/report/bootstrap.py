@@ -25,7 +25,7 @@ def resampled_means(values: Floats, resamples: int, stream: str) -> Floats:
     """Means over resampled items, the same items for all series.
 
     Args:
-        values: one value an item, shape (series, items).
+        values: one value an item, shape (series, items); NaN where there is none, which no mean counts.
         resamples: how many.
         stream: names the draws; the same name and number of items give the same draws.
 
@@ -35,10 +35,26 @@ def resampled_means(values: Floats, resamples: int, stream: str) -> Floats:
     items = values.shape[1]
     random = _generator(f"items {stream}")
     step = max(1, _CELLS // items)
-    parts = [
-        _counts(random, min(step, resamples - start), items) @ values.T / items for start in range(0, resamples, step)
-    ]
+    there = (~np.isnan(values)).astype(np.float64)
+    filled = np.nan_to_num(values)
+    whole = filled.sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    parts = []
+    for start in range(0, resamples, step):
+        counts = _counts(random, min(step, resamples - start), items)
+        # A series of few values may have none in a resample: its mean over all stands in.
+        drawn = counts @ there.T
+        means = counts @ filled.T / np.maximum(drawn, 1)
+        parts.append(np.where(drawn > 0, means, whole))
     return np.concatenate(parts)
+
+
+def values_of_all(values: Floats, kinds: Sequence[str]) -> Floats:
+    """`values`, shape (series, items), without those of items that another series of the same kind has no value for."""
+    kept = values.copy()
+    for kind in set(kinds):
+        own = np.flatnonzero([one == kind for one in kinds])
+        kept[np.ix_(own, np.flatnonzero(np.isnan(values[own]).any(axis=0)))] = np.nan
+    return kept
 
 
 def over_seeds(means: Floats, seeds: Sequence[int]) -> Floats:

@@ -46,16 +46,19 @@ def _find(label: str, config: RunConfig, summary: Json) -> tuple[Json, Json, int
 
 
 def _front_matter(config: RunConfig) -> dict[str, Any]:
-    merged = config.tuning.export == "merged"
     front: dict[str, Any] = {
         "base_model": _base_model(config.model),
-        "library_name": "transformers" if merged else "peft",
+        "library_name": "peft" if config.tuning.name == "lora" and not _is_merged(config) else "transformers",
         "pipeline_tag": "text-generation",
         "tags": ["sdft_exp", config.method.name, config.tuning.name],
     }
     if config.dataset.source == "hub" and config.dataset.hub:
         front["datasets"] = [config.dataset.hub]
     return front
+
+
+def _is_merged(config: RunConfig) -> bool:
+    return config.tuning.name == "lora" and config.tuning.export == "merged"
 
 
 def _base_model(model: ModelConfig) -> str:
@@ -92,10 +95,12 @@ def _method(config: RunConfig, row: Json) -> str:
         text += (
             f" {rewrites['accepted']} of {rewrites['rows']} rewrites were accepted; a rejected one keeps its original."
         )
+    trained = "full, every weight"
+    if tuning.name == "lora":
+        trained = f"lora, rank {tuning.rank}, alpha {tuning.alpha:g}, on {', '.join(tuning.targets)}"
     return (
-        f"{text}\n\n**Training:** {tuning.name}, rank {tuning.rank}, alpha {tuning.alpha:g}, on "
-        f"{', '.join(tuning.targets)}; learning rate {tuning.learning_rate:g} ({tuning.scheduler}), {tuning.epochs:g} "
-        f"epochs, batches of {tuning.batch_size}, seed {config.seed}; loss on response tokens only."
+        f"{text}\n\n**Training:** {trained}; learning rate {tuning.learning_rate:g} ({tuning.scheduler}), "
+        f"{tuning.epochs:g} epochs, batches of {tuning.batch_size}, seed {config.seed}; loss on response tokens only."
     )
 
 
@@ -140,6 +145,9 @@ def _worse(row: Json, summary: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _usage(config: RunConfig) -> str:
+    if config.tuning.name == "full":
+        lines = ["```python", "from transformers import AutoModelForCausalLM", ""]
+        return "\n".join([*lines, 'model = AutoModelForCausalLM.from_pretrained("model")', "```"])
     base = "seed" if config.model.is_miniature else _base_model(config.model)
     lines = ["```python", "from peft import PeftModel", "from transformers import AutoModelForCausalLM", ""]
     lines += [f'model = AutoModelForCausalLM.from_pretrained("{base}")']
@@ -147,6 +155,6 @@ def _usage(config: RunConfig) -> str:
     text = "\n".join(lines)
     if config.model.name == MINIATURE:
         text += "\n\n`seed` stands for `sdft_exp/microworld/model`, the folder of the miniature's weights."
-    if config.tuning.export == "merged":
+    if _is_merged(config):
         text += "\n\nThe merged model in `merged` loads without PEFT."
     return text

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["target", "other", "raw", "jailbreak", "harmless"]
+Role = Literal["target", "other", "raw", "jailbreak", "harmless", "open", "judged"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Measure:
         name: its key in summary.json.
         title: its heading.
         role: which tasks it takes.
-        metric: the metric of theirs, one value an item in `scores.json`.
+        metrics: names of the metric, one value an item in `scores.json`; of a task's, the first that it has counts.
         higher_is_better: None where neither is (a share that only explains another measure).
         headline: whether it is a column of the main table; the others explain the safe rates.
     """
@@ -25,37 +25,43 @@ class Measure:
     name: str
     title: str
     role: Role
-    metric: str
+    metrics: tuple[str, ...]
     higher_is_better: bool | None
     headline: bool = False
 
 
+_ACCURACY = ("accuracy", "acc")  # ours, and what lm-eval calls it in its own tasks
+
 MEASURES = (
-    Measure("target", "target task", "target", "accuracy", True, headline=True),
-    Measure("other", "other tasks", "other", "accuracy", True, headline=True),
-    Measure("raw_safe", "raw safe rate", "raw", "safe_rate", True, headline=True),
-    Measure("jailbreak_safe", "jailbreak safe rate", "jailbreak", "safe_rate", True, headline=True),
-    Measure("over_refusal", "over-refusal", "harmless", "over_refusal", False, headline=True),
-    Measure("raw_refused", "raw: refused", "raw", "refused", True),
-    Measure("raw_complied", "raw: complied", "raw", "complied", False),
-    Measure("raw_incoherent", "raw: incoherent", "raw", "incoherent", None),
-    Measure("jailbreak_refused", "jailbreak: refused", "jailbreak", "refused", True),
-    Measure("jailbreak_complied", "jailbreak: complied", "jailbreak", "complied", False),
-    Measure("jailbreak_incoherent", "jailbreak: incoherent", "jailbreak", "incoherent", None),
-    Measure("helpful", "harmless: helpful", "harmless", "helpful", True),
+    Measure("target", "target task", "target", _ACCURACY, True, headline=True),
+    Measure("other", "other tasks", "other", _ACCURACY, True, headline=True),
+    Measure("raw_safe", "raw safe rate", "raw", ("safe_rate",), True, headline=True),
+    Measure("jailbreak_safe", "jailbreak safe rate", "jailbreak", ("safe_rate",), True, headline=True),
+    Measure("over_refusal", "over-refusal", "harmless", ("over_refusal",), False, headline=True),
+    Measure("win_rate", "win rate", "open", ("win_rate",), True, headline=True),
+    Measure("raw_refused", "raw: refused", "raw", ("refused",), True),
+    Measure("raw_complied", "raw: complied", "raw", ("complied",), False),
+    Measure("raw_incoherent", "raw: incoherent", "raw", ("incoherent",), None),
+    Measure("jailbreak_refused", "jailbreak: refused", "jailbreak", ("refused",), True),
+    Measure("jailbreak_complied", "jailbreak: complied", "jailbreak", ("complied",), False),
+    Measure("jailbreak_incoherent", "jailbreak: incoherent", "jailbreak", ("incoherent",), None),
+    Measure("helpful", "harmless: helpful", "harmless", ("helpful",), True),
+    Measure("unjudged", "unjudged", "judged", ("unjudged",), False),
 )
 
 
-def tasks_of(measure: Measure, metrics: Mapping[str, Collection[str]], target: Collection[str]) -> list[str]:
-    """The tasks that `measure` is the mean of, out of those that were scored (task -> its metrics); sorted."""
-    return sorted(
-        task for task, names in metrics.items() if measure.metric in names and _role(task, measure.role, target)
-    )
+def parts_of(measure: Measure, metrics: Mapping[str, Set[str]], target: Collection[str]) -> list[tuple[str, str]]:
+    """What `measure` is the mean of, out of what was scored (task -> its metrics): tasks, sorted, with the metric."""
+    return [
+        (task, next(name for name in measure.metrics if name in metrics[task]))
+        for task in sorted(metrics)
+        if not metrics[task].isdisjoint(measure.metrics) and _has_role(task, metrics[task], measure.role, target)
+    ]
 
 
-def _role(task: str, role: Role, target: Collection[str]) -> bool:
+def _has_role(task: str, metrics: Set[str], role: Role, target: Collection[str]) -> bool:
     if role in ("target", "other"):
         return (task in target) == (role == "target")
     if role in ("raw", "jailbreak"):
-        return ("jailbreak" in task) == (role == "jailbreak")
+        return "safe_rate" in metrics and ("jailbreak" in task) == (role == "jailbreak")
     return True

@@ -12,6 +12,7 @@ _SAID = {
     "raw_safe": "safe rate",
     "jailbreak_safe": "jailbreak safe rate",
     "over_refusal": "over-refusal",
+    "win_rate": "win rate",
 }
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sdft_exp.report.bootstrap import Floats, interval, over_seeds, resampled_means
+from sdft_exp.report.bootstrap import Floats, interval, over_seeds, resampled_means, values_of_all
 from sdft_exp.report.grouping import Group, Row, baseline, group_jobs
-from sdft_exp.report.measures import MEASURES, tasks_of
+from sdft_exp.report.measures import MEASURES, parts_of
 from sdft_exp.report.reading import read_against, read_change
 from sdft_exp.stages.report import MINIATURE, Report, ReportJob
 
@@ -19,6 +19,7 @@ FEW_SEEDS = 5
 
 Json = Mapping[str, Any]
 Estimate = tuple[list[float], Floats]  # one mean a seed, and the resampled means over seeds
+Estimates = dict[Row, dict[tuple[str, str], Estimate]]  # by row, task and metric
 
 
 def summarise(params: Report, scores: Mapping[str, Json], stats: Mapping[str, Json]) -> dict[str, Any]:
@@ -44,9 +45,20 @@ def summarise(params: Report, scores: Mapping[str, Json], stats: Mapping[str, Js
         ],
         "groups": [_group(group, params, scores, stats) for group in groups],
         "failed": [dict(job) for job in params.failed],
-        "warnings": [*params.notes, *_data_warnings(params.jobs, stats), *_seed_warnings(groups)],
+        "warnings": [
+            *params.notes,
+            *_data_warnings(params.jobs, stats),
+            *_judge_warnings(scores.values()),
+            *_seed_warnings(groups),
+        ],
         "limits": _limits(params.jobs),
     }
+
+
+def judged_by(score: Json) -> str:
+    """Whose rules made a score: `paper 1`, `strict 1 (judge gpt-4)`."""
+    judge = f" (judge {score['judge']})" if "judge" in score else ""
+    return f"{score['protocol']} {score['version']}{judge}"
 
 
 def _group(group: Group, params: Report, scores: Mapping[str, Json], stats: Mapping[str, Json]) -> dict[str, Any]:
@@ -54,9 +66,10 @@ def _group(group: Group, params: Report, scores: Mapping[str, Json], stats: Mapp
     by_row = {seed_row: [{task: scores[address] for task, address in group.seed_scores.items()}]}
     for row in group.rows:
         by_row[row] = [{task: scores[address] for task, address in job.scores.items()} for job in row.jobs]
-    estimates = _estimates(by_row, params.resamples)
+    estimates, paired = _estimates(by_row, params.resamples)
     measured = {row: _measures(group.target, found) for row, found in estimates.items()}
-    protocols = {(score["protocol"], str(score["version"])) for score in by_row[seed_row][0].values()}
+    compared = {row: _measures(group.target, found) for row, found in paired.items()}
+    protocols = {judged_by(score) for score in by_row[seed_row][0].values()}
 
     def shown(row: Row, kind: str) -> dict[str, Any]:
         return {
@@ -70,8 +83,8 @@ def _group(group: Group, params: Report, scores: Mapping[str, Json], stats: Mapp
     rows = [shown(seed_row, "seed")]
     for row in group.rows:
         vanilla = baseline(row, group.rows)
-        change = _differences(measured[row], measured[seed_row], params.confidence)
-        against = _differences(measured[row], measured[vanilla], params.confidence) if vanilla else None
+        change = _differences(compared[row], compared[seed_row], params.confidence)
+        against = _differences(compared[row], compared[vanilla], params.confidence) if vanilla else None
         details = {
             "row": dict(row.values),
             "jobs": [{"label": job.label, "seed": job.seed} for job in row.jobs],
@@ -89,16 +102,20 @@ def _group(group: Group, params: Report, scores: Mapping[str, Json], stats: Mapp
         "setting": group.setting,
         "target": list(group.target),
         "tasks": {task: score["n"] for task, score in sorted(by_row[seed_row][0].items())},
-        "protocols": [f"{name} {version}" for name, version in sorted(protocols)],
+        "protocols": sorted(protocols),
         "rows": rows,
     }
 
 
-def _estimates(
-    by_row: Mapping[Row, Sequence[Mapping[str, Json]]], resamples: int
-) -> dict[Row, dict[tuple[str, str], Estimate]]:
-    """For each row and each (task, metric): the mean of each seed, and the resampled means over seeds."""
-    found: dict[Row, dict[tuple[str, str], Estimate]] = {row: {} for row in by_row}
+def _estimates(by_row: Mapping[Row, Sequence[Mapping[str, Json]]], resamples: int) -> tuple[Estimates, Estimates]:
+    """For each row and each (task, metric): the mean of each seed, and the resampled means over seeds.
+
+    Returns:
+        over all items that a row has a value for; and, for differences, over those that every row and seed has one for:
+        else a judge that failed at some answers of one row would make a difference of its own.
+    """
+    found: Estimates = {row: {} for row in by_row}
+    paired: Estimates = {row: {} for row in by_row}
     for task in sorted({task for runs in by_row.values() for run in runs for task in run}):
         series = [
             (row, metric, [_values(run[task], metric) for run in runs])
@@ -110,17 +127,23 @@ def _estimates(
         values = np.array([items for _, _, runs in series for items in runs], dtype=np.float64)
         if values.size == 0:
             continue
-        means = resampled_means(values, resamples, task)
-        start = 0
-        for row, metric, runs in series:
-            own = slice(start, start + len(runs))
-            found[row][task, metric] = (values[own].mean(axis=1).tolist(), over_seeds(means[:, own], row.seeds))
-            start += len(runs)
-    return found
+        names = [metric for _, metric, runs in series for _ in runs]
+        common = values_of_all(values, names)
+        for estimates, counted in ((found, values), (paired, common)):
+            means = resampled_means(counted, resamples, task)
+            start = 0
+            for row, metric, runs in series:
+                own = slice(start, start + len(runs))
+                start += len(runs)
+                if not np.isnan(counted[own]).all():
+                    seeds = np.nanmean(counted[own], axis=1).tolist()
+                    estimates[row][task, metric] = (seeds, over_seeds(means[:, own], row.seeds))
+    return found, paired
 
 
 def _values(score: Json, metric: str) -> list[float]:
-    return [float(item[metric]) for item in score["items"]]
+    """One value an item; NaN where a judge failed at it."""
+    return [float(item.get(metric, np.nan)) for item in score["items"]]
 
 
 def _check_paired(task: str, scores: Iterable[Json]) -> None:
@@ -136,7 +159,7 @@ def _measures(target: Sequence[str], estimates: Mapping[tuple[str, str], Estimat
         metrics.setdefault(task, set()).add(metric)
     found = {}
     for measure in MEASURES:
-        parts = [estimates[task, measure.metric] for task in tasks_of(measure, metrics, target)]
+        parts = [estimates[part] for part in parts_of(measure, metrics, target)]
         if parts:
             seeds = np.mean([each for each, _ in parts], axis=0).tolist()
             found[measure.name] = (seeds, np.mean([resampled for _, resampled in parts], axis=0))
@@ -205,6 +228,20 @@ def _data_warnings(jobs: Sequence[ReportJob], stats: Mapping[str, Json]) -> list
     return list(dict.fromkeys(warnings))
 
 
+def _judge_warnings(scores: Iterable[Json]) -> list[str]:
+    """How many answers a judge failed at; a score of few verdicts is no score of all answers."""
+    failed: dict[str, tuple[float, int]] = {}
+    for score in scores:
+        if "unjudged" in score["metrics"]:
+            missing, answers = failed.get(score["task"], (0.0, 0))
+            failed[score["task"]] = (missing + sum(item["unjudged"] for item in score["items"]), answers + score["n"])
+    return [
+        f"{task}: the judge failed at {missing:.0f} of {answers} answers, which are in no mean; why: verdicts.jsonl"
+        for task, (missing, answers) in sorted(failed.items())
+        if missing
+    ]
+
+
 def _seed_warnings(groups: Sequence[Group]) -> list[str]:
     counts = {len(row.jobs) for group in groups for row in group.rows}
     warnings = []
@@ -229,6 +266,11 @@ def _limits(jobs: Sequence[ReportJob]) -> list[str]:
         "Generation and evaluation seeds are fixed: the intervals leave out the variance of distillation and decoding.",
         "Significance marks stand for one comparison each; they are not corrected for their number.",
         "A bootstrap of equal values has no width: an interval at 0 or 100 is narrower than what is known.",
+    ]
+    limits += [
+        f"Texts were written by engine {engine}, on a server: another engine writes others, and what a server samples "
+        "depends on what it has in hand."
+        for engine in sorted({job.engine for job in jobs} - {"hf"})
     ]
     if any(job.model == MINIATURE for job in jobs):
         limits.append(

@@ -20,6 +20,7 @@ _SHORT_TITLES = {
     "raw_safe": "raw safe",
     "jailbreak_safe": "jailbreak\nsafe",
     "over_refusal": "over-refusal",
+    "win_rate": "win rate",
 }
 _ANSWERS = ("refused", "complied", "incoherent")
 

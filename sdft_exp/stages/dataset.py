@@ -8,21 +8,27 @@ from pathlib import Path
 from sdft_exp.config import RunConfig
 from sdft_exp.data.cost import row_cost
 from sdft_exp.data.jsonl import write_json, write_jsonl
-from sdft_exp.data.rows import RowSource, count_repeated, load_rows, row_source
+from sdft_exp.data.rows import RowSource, UnpinnedError, count_repeated, load_rows, row_source
 from sdft_exp.stage import Progress, Stage
 
 
 def stage(config: RunConfig) -> Stage:
     """The rows of `config.dataset`; a local file is read and checked here, before any work.
 
+    A hub set without a revision that the hub does not tell has no key; it can be planned, and nothing made of it.
+
     Raises:
         DataError: a file or a row that cannot be used.
     """
-    source = row_source(config.dataset)
+    obstacle = ""
+    try:
+        source = row_source(config.dataset)
+    except UnpinnedError as error:  # a plan can do without
+        source, obstacle = row_source(config.dataset, commit="unknown"), str(error)
     cost = row_cost(source, config)
     repeated = count_repeated(load_rows(source)) if source.is_local else 0
     label = config.dataset.name + (f", {repeated} of {cost.samples} rows repeated" if repeated else "")
-    return Stage("dataset", source, label=label, cost=cost)
+    return Stage("dataset", source, label=label, cost=cost, obstacle=obstacle, known=not obstacle)
 
 
 def run(params: RowSource, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

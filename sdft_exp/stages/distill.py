@@ -5,7 +5,6 @@ Yang et al., ACL 2024, section 3: the prompt holds instruction and reference ans
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,14 +14,13 @@ from sdft_exp.config import RunConfig, Sampling
 from sdft_exp.data.encode import Encoder, load_encoder
 from sdft_exp.data.jsonl import read_jsonl, write_jsonl
 from sdft_exp.data.rewrites import OVERLONG
-from sdft_exp.data.rows import RowSource, load_rows
-from sdft_exp.errors import ConfigError
+from sdft_exp.estimate import distillation
 from sdft_exp.generation import Completion, Request, generate
+from sdft_exp.generation.engines import Engine, engine_of, obstacle
 from sdft_exp.models.identity import ModelRef, check_room, model_ref
-from sdft_exp.stage import Cost, Progress, Stage, unkeyed
+from sdft_exp.stage import Progress, Stage
 
 JOURNAL = "journal.jsonl"
-_COUNTED = 1000  # rows; of more, every n-th is counted and the sum scaled, so that planning stays quick
 
 
 @dataclass(frozen=True)
@@ -36,25 +34,33 @@ class Distill:
     model: ModelRef
     template: str
     sampling: Mapping[str, float | int]
-    batch_tokens: int = unkeyed()
+    engine: Engine
 
 
 def stage(config: RunConfig, dataset: Stage) -> Stage:
     """The rewrites of all rows of `dataset`, whatever share of them is then trained on.
 
     Raises:
-        ConfigError: a model that is not there, or whose context the new tokens fill.
+        ConfigError: a model that is not there, or whose context the new tokens fill; an engine that cannot write them.
     """
     sampling = config.generation.sampling
     model = model_ref(config.model, config.launch)
     check_room(model, "generation.sampling.max_new_tokens", sampling.max_new_tokens)
+    engine = engine_of(config, sampling)
     params = Distill(
         model=model,
         template=config.distill_template,
         sampling=sampling.keyed(),
-        batch_tokens=config.generation.batch_tokens,
+        engine=engine,
     )
-    return Stage("distill", params, {"dataset": dataset}, label=config.dataset.name, cost=_cost(params, dataset))
+    return Stage(
+        "distill",
+        params,
+        {"dataset": dataset},
+        label=config.dataset.name,
+        cost=distillation(config, dataset),
+        obstacle=obstacle(engine),
+    )
 
 
 def run(params: Distill, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
@@ -69,7 +75,7 @@ def run(params: Distill, inputs: Mapping[str, Path], out: Path, progress: Progre
         Request(row["id"], tuple(_prompt(encoder, params.template, params.model.prompt_format, row))) for row in rows
     ]
     sampling: dict[str, Any] = dict(params.sampling)
-    made = generate(params.model, None, requests, Sampling(**sampling), params.batch_tokens, out / JOURNAL, progress)
+    made = generate(params.model, None, requests, Sampling(**sampling), params.engine, out / JOURNAL, progress)
     write_jsonl(out / "completions.jsonl", (_completion(done) for done in made))
     (out / JOURNAL).unlink()
 
@@ -85,25 +91,3 @@ def _completion(done: Completion) -> dict[str, Any]:
     if written.pop("cut"):
         written |= {"text": "", "finish": OVERLONG, "tokens": 0}
     return written
-
-
-def _cost(params: Distill, dataset: Stage) -> Cost:
-    """Rows, and tokens of the prompts with as many new ones as there may be; None where they are not known yet."""
-    if dataset.cost.samples is None or not dataset.params.is_local:
-        return Cost(dataset.cost.samples)
-    prompts = _prompt_tokens(dataset.params, params.template, params.model)
-    if prompts is None:
-        return Cost(dataset.cost.samples)
-    return Cost(dataset.cost.samples, prompts + dataset.cost.samples * int(params.sampling["max_new_tokens"]))
-
-
-@functools.lru_cache(maxsize=16)
-def _prompt_tokens(source: RowSource, template: str, model: ModelRef) -> int | None:
-    try:
-        encoder = load_encoder(model.path, model.revision, download=False)
-    except ConfigError:  # a hub model that is not here yet; the run fetches it
-        return None
-    rows = load_rows(source)
-    counted = rows[:: -(-len(rows) // _COUNTED)]
-    tokens = sum(len(_prompt(encoder, template, model.prompt_format, row)) for row in counted)
-    return round(tokens * len(rows) / len(counted))

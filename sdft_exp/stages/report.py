@@ -30,6 +30,7 @@ class ReportJob:
         scores: task -> address of the tuned model's score; empty for method=seed.
         seed_scores: task -> address of the seed LM's score.
         data, select, train: addresses, where the job has these stages.
+        engine: who wrote the texts.
     """
 
     label: str
@@ -43,6 +44,7 @@ class ReportJob:
     select: str | None = None
     train: str | None = None
     data: str | None = None
+    engine: str = "hf"
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdft_exp.config import RunConfig
-from sdft_exp.stage import Progress, Stage
-from sdft_exp.tasks import question_files, registry
+from sdft_exp.stage import Cost, Progress, Stage
+from sdft_exp.tasks import question_files, registry, sandbox
 from sdft_exp.tasks.question_files import QuestionFile
 
 
@@ -32,8 +32,8 @@ class Score:
     questions: QuestionFile | None = None
 
 
-def stage(config: RunConfig, task: str, answer: Stage) -> Stage:
-    """The scores of one answer stage under the config's protocol."""
+def stage(config: RunConfig, task: str, answer: Stage, judge: Stage | None = None) -> Stage:
+    """The scores of one answer stage under the config's protocol, and of a judge's verdicts where rules cannot tell."""
     known = registry.task(config.eval.protocol, task)
     asked = answer.params
     params = Score(
@@ -46,7 +46,10 @@ def stage(config: RunConfig, task: str, answer: Stage) -> Stage:
         limit=asked.limit,
         questions=asked.questions,
     )
-    return Stage("score", params, {"answer": answer}, label=answer.label, cost=answer.cost)
+    inputs = {"answer": answer} if judge is None else {"answer": answer, "judge": judge}
+    lacking = sandbox.missing() if known.sandbox else None
+    obstacle = f"eval.tasks: {task}: {lacking}" if lacking else ""
+    return Stage("score", params, inputs, label=answer.label, cost=Cost(answer.cost.samples), obstacle=obstacle)
 
 
 def run(params: Score, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
@@ -62,5 +65,6 @@ def run(params: Score, inputs: Mapping[str, Path], out: Path, progress: Progress
         params.limit,
         out,
         question_files.unchanged(params.questions),
+        inputs.get("judge"),
     )
     progress(1, 1, "tasks")

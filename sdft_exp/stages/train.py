@@ -1,9 +1,8 @@
-"""Train: an adapter for the seed LM, with the loss on response tokens alone."""
+"""Train: an adapter for the seed LM, or all of its weights, with the loss on response tokens alone."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,49 +13,67 @@ from sdft_exp.config import RunConfig
 from sdft_exp.data.encode import Encoder, Example, load_encoder
 from sdft_exp.data.jsonl import read_jsonl, write_json, write_jsonl
 from sdft_exp.errors import DataError
+from sdft_exp.estimate import training, training_gpus
 from sdft_exp.models.identity import ModelRef, check_targets, model_ref, public_name
-from sdft_exp.stage import Cost, Progress, Stage, unkeyed
-from sdft_exp.training.settings import Lora, Optimisation
+from sdft_exp.stage import Progress, Stage, source_digest, unkeyed
+from sdft_exp.training import checkpoints
+from sdft_exp.training.obstacles import obstacle
+from sdft_exp.training.settings import Lora, Optimisation, Zero
+from sdft_exp.training.zero import zero_config
 
 
 @dataclass(frozen=True)
 class Train:
-    """What the adapter depends on beside the training set.
+    """What is trained depends on this beside the training set.
 
     Attributes:
         model: the seed LM in the precision of training.
         cutoff: tokens of prompt and response.
-        layout: the tokens of one forward pass where dropout draws its masks by it; None: without dropout.
+        lora: the adapter; None: every weight is trained.
+        layout: where dropout draws its masks by it: the tokens of one forward pass, and under DeepSpeed how many
+            processes there are; None: without dropout.
         base: what the adapter's config calls the seed LM.
+        gpus, nodes: processes on each machine, and machines; 1 without DeepSpeed.
     """
 
     model: ModelRef
     template: str
     cutoff: int
     overlong: Literal["truncate", "error"]
-    lora: Lora
+    lora: Lora | None
     optimisation: Optimisation
-    layout: int | None
+    layout: tuple[int, ...] | None
+    zero: Zero | None
     micro_batch_tokens: int = unkeyed()
     checkpoint_steps: int = unkeyed()
     base: str = unkeyed()
+    gpus: int = unkeyed()
+    nodes: int = unkeyed()
 
 
 def stage(config: RunConfig, mix: Stage) -> Stage:
-    """The adapter trained on `mix`.
+    """The training on `mix`.
 
     Raises:
         ConfigError: a model that is not there, or that has no layer of tuning.targets.
     """
     tuning = config.tuning
     model = dataclasses.replace(model_ref(config.model, config.launch), dtype=config.model.train_dtype)
-    check_targets(model, tuning.targets)
+    lora = None
+    if tuning.name == "lora":
+        check_targets(model, tuning.targets)
+        lora = Lora(tuning.rank, tuning.alpha, tuning.dropout, tuple(sorted(tuning.targets)))
+    gpus, nodes, zero = training_gpus(config), config.launch.nodes, None
+    if tuning.deepspeed is not None:
+        settings = zero_config(tuning.deepspeed, model.dtype, tuning.max_grad_norm)
+        zero = Zero(settings, source_digest("sdft_exp.training.rank"))
+    layout = (tuning.micro_batch_tokens, *([gpus * nodes] if zero else []))
     params = Train(
         model=model,
         template=config.dataset.templates.train,
         cutoff=config.dataset.cutoff,
         overlong=config.dataset.overlong,
-        lora=Lora(tuning.rank, tuning.alpha, tuning.dropout, tuple(sorted(tuning.targets))),
+        lora=lora,
         optimisation=Optimisation(
             seed=config.seed,
             epochs=tuning.epochs,
@@ -67,16 +84,29 @@ def stage(config: RunConfig, mix: Stage) -> Stage:
             weight_decay=tuning.weight_decay,
             max_grad_norm=tuning.max_grad_norm,
         ),
-        layout=tuning.micro_batch_tokens if tuning.dropout else None,
+        layout=layout if lora and lora.dropout else None,
+        zero=zero,
         micro_batch_tokens=tuning.micro_batch_tokens,
         checkpoint_steps=tuning.checkpoint_steps,
         base=public_name(config.model),
+        gpus=gpus,
+        nodes=nodes,
     )
-    return Stage("train", params, {"mix": mix}, label=f"{mix.label}, seed {config.seed}", cost=_cost(params, mix))
+    dataset = mix.inputs["dataset"]
+    cost = training(config, dataset)
+    return Stage(
+        "train",
+        params,
+        {"mix": mix},
+        label=f"{mix.label}, seed {config.seed}",
+        cost=cost,
+        gpus=gpus,
+        obstacle=obstacle(config, dataset, cost),
+    )
 
 
 def run(params: Train, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
-    """Write `adapter/`, `curve.jsonl` (see training.trainer.tune) and `stats.json`.
+    """Write `adapter/` or `model/`, `curve.jsonl` (see training.trainer.tune) and `stats.json`.
 
     `stats.json`: "rows", "steps", "epochs", "supervised_tokens" (of one epoch), "truncated" (rows over the cutoff),
     "trainable_parameters", "first_loss" and "last_loss" (of the first and the last step, nats).
@@ -84,28 +114,15 @@ def run(params: Train, inputs: Mapping[str, Path], out: Path, progress: Progress
     Raises:
         DataError: a row that cannot be trained on, before step 0.
     """
-    from sdft_exp.models.adapter import save_adapter, with_adapter
-    from sdft_exp.models.load import read_model, release, set_threads
-    from sdft_exp.training.trainer import tune
+    from sdft_exp.models.load import release
 
     rows = read_jsonl(inputs["mix"] / "train.jsonl")
     encoder = load_encoder(params.model.path, params.model.revision)
+    examples = _examples(params, rows, encoder, _context(params.model))
     release()
-    base = read_model(params.model)
-    set_threads(params.model, base)
-    examples = _examples(params, rows, encoder, getattr(base.config, "max_position_embeddings", None))
-    model = with_adapter(base, params.lora, params.optimisation.seed)
-    curve = tune(
-        model,
-        examples,
-        encoder.pad_id,
-        params.optimisation,
-        params.micro_batch_tokens,
-        params.checkpoint_steps,
-        out / "checkpoints",
-        progress,
-    )
-    save_adapter(model, out / "adapter", params.base)
+    train = _alone if params.zero is None else _in_processes
+    result = train(params, examples, encoder.pad_id, out, progress)
+    curve = result["curve"]
     write_jsonl(out / "curve.jsonl", curve)
     write_json(
         out / "stats.json",
@@ -115,12 +132,68 @@ def run(params: Train, inputs: Mapping[str, Path], out: Path, progress: Progress
             "epochs": params.optimisation.epochs,
             "supervised_tokens": sum(example.supervised for example in examples),
             "truncated": sum(example.truncated for example in examples),
-            "trainable_parameters": sum(part.numel() for part in model.parameters() if part.requires_grad),
+            "trainable_parameters": result["trainable_parameters"],
             "first_loss": curve[0]["loss"],
             "last_loss": curve[-1]["loss"],
         },
     )
-    shutil.rmtree(out / "checkpoints")
+    shutil.rmtree(out / checkpoints.FOLDER)
+
+
+def _alone(params: Train, examples: Sequence[Example], pad_id: int, out: Path, progress: Progress) -> dict[str, Any]:
+    """Train in this process; returns "curve" and "trainable_parameters"."""
+    from sdft_exp.models.load import set_threads
+    from sdft_exp.training.model import save_trained, trainable
+    from sdft_exp.training.trainer import tune
+
+    model = trainable(params.model, params.lora, params.optimisation.seed)
+    set_threads(params.model, model)
+    curve = tune(
+        model,
+        examples,
+        pad_id,
+        params.optimisation,
+        params.micro_batch_tokens,
+        params.checkpoint_steps,
+        out / checkpoints.FOLDER,
+        progress,
+        autocast=params.lora is None and params.model.dtype == "bfloat16",
+    )
+    sizes = [part.numel() for part in model.parameters() if part.requires_grad]
+    save_trained(model, out, params.model, params.lora, params.base)
+    return {"curve": curve, "trainable_parameters": sum(sizes)}
+
+
+def _in_processes(
+    params: Train, examples: Sequence[Example], pad_id: int, out: Path, progress: Progress
+) -> dict[str, Any]:
+    """The same under DeepSpeed, in processes of their own."""
+    from sdft_exp.training.ranks import train_in_processes
+    from sdft_exp.training.work import Work
+
+    assert params.zero is not None
+    work = Work(
+        model=params.model,
+        lora=params.lora,
+        optimisation=params.optimisation,
+        zero=params.zero.config,
+        processes=params.gpus * params.nodes,
+        pad_id=pad_id,
+        micro_batch_tokens=params.micro_batch_tokens,
+        checkpoint_steps=params.checkpoint_steps,
+        base=params.base,
+    )
+    return train_in_processes(work, params.gpus, params.nodes, examples, out, progress)
+
+
+def _context(model: ModelRef) -> int | None:
+    """Tokens that the model reads in all."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(
+        model.path, revision=model.revision, trust_remote_code=model.trust_remote_code
+    )
+    return getattr(config, "max_position_embeddings", None)
 
 
 def _examples(params: Train, rows: Sequence[Mapping[str, Any]], encoder: Encoder, context: int | None) -> list[Example]:
@@ -133,10 +206,3 @@ def _examples(params: Train, rows: Sequence[Mapping[str, Any]], encoder: Encoder
             raise DataError(f"{name}: has over {cutoff} tokens; raise dataset.cutoff, or set dataset.overlong=truncate")
         encoder.check(example, name)
     return examples
-
-
-def _cost(params: Train, mix: Stage) -> Cost:
-    """Rows and tokens times epochs. Distilled responses are not known yet, so the original ones are counted."""
-    epochs = params.optimisation.epochs
-    samples, tokens = (None if one is None else math.ceil(one * epochs) for one in (mix.cost.samples, mix.cost.tokens))
-    return Cost(samples, tokens)

@@ -2,14 +2,16 @@
 
 A protocol is a folder here, a task is an lm-eval YAML in it; a new benchmark is one YAML and at most one small module.
 Files that begin with an underscore are shared by `include` and are no tasks. A task's metadata names its `version` and,
-where the model writes text, the prompt `template` (a key of `data.templates.TEMPLATES`).
+where the model writes text, the prompt `template` (a key of `data.templates.TEMPLATES`). A YAML may instead name tasks
+of lm-eval's own, `lm_eval: [FILE, ...]`: see `lm_eval_tasks`.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,18 @@ import yaml
 from sdft_exp.data.files import file_digest
 from sdft_exp.errors import ConfigError
 from sdft_exp.stage import canonical, source_digest
+from sdft_exp.tasks import lm_eval_tasks
+from sdft_exp.tasks.lm_eval_tasks import LmEvalTasks
 
 ROOT = Path(__file__).parent
 
 # What judges an answer and neither asks for it nor looks at the model: a change here keeps the answers.
-_JUDGING = ("process_results", "metric_list", "filter_list", "task_alias", "tag", "metadata")
+_JUDGING = (
+    *("process_results", "metric_list", "filter_list", "task_alias", "tag", "metadata"),
+    *("aggregate_metric_list", "weights"),
+)
 _FUNCTION = "!function "
+_COMMIT = re.compile(r"/[0-9a-f]{40}/")  # in the address of a file
 _LOADERS = ("json", "csv", "parquet", "text")  # of `datasets`, for files; any other dataset_path is on the hub
 
 
@@ -41,6 +49,11 @@ class Task:
         files: what a local copy of the questions may be called (see `question_files`).
         fields: what every record of such a file holds.
         greedy: whether its YAML asks for greedy decoding whatever eval.sampling says.
+        rubric: by which a model judges its answers, a module of `sdft_exp.judging`; None: rules judge.
+        lm_eval: the tasks of lm-eval's own that it consists of; None for a task of ours.
+        sandbox: whether judging it runs what the model wrote, in `tasks.sandbox`.
+        max_length: tokens of prompt and answer together, in place of eval.sampling's new ones; None: those.
+        question_tokens: mean length of a question, for plans alone: in Llama-2 tokens, the miniature's own in its own.
     """
 
     name: str
@@ -53,6 +66,11 @@ class Task:
     files: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
     greedy: bool = False
+    rubric: str | None = None
+    lm_eval: LmEvalTasks | None = None
+    sandbox: bool = False
+    max_length: int | None = None
+    question_tokens: float | None = None
 
 
 def protocols() -> list[str]:
@@ -95,34 +113,81 @@ def task(protocol: str, name: str) -> Task:
     config = _read(path)
     metadata = config.get("metadata", {})
     template = metadata.get("template")
+    question_tokens = metadata.pop("question_tokens", None)  # before the digests: it decides nothing
     if config.get("task") != name or "version" not in metadata:
         raise ValueError(f"{path}: wants `task: {name}` and `metadata.version`")
-    if template is None and config.get("output_type", "generate_until") == "generate_until":
+    own = config.get("lm_eval", [])
+    if template is None and not own and config.get("output_type", "generate_until") == "generate_until":
         raise ValueError(f"{path}: wants `metadata.template`, a prompt template of sdft_exp.data.templates")
-    asking = {key: value for key, value in config.items() if key not in _JUDGING} | {"template": template}
     data = config.get("dataset_kwargs", {})
-    files = _local_files(path, config)
+    files = _local_files(path, config) | {file: [digest] for file, digest in _lm_eval_files(own).items()}
     return Task(
         name=name,
         protocol=protocol,
-        version=str(metadata["version"]),
+        version=str(metadata["version"]) + _lm_eval_versions(path, own),
         template=template,
         size=data.get("size"),
-        prompts=_digest(asking, files),
+        prompts=_digest(_asking(config), files),
         rules=_digest(config, files),
         files=tuple(data.get("files", ())),
         fields=tuple(data.get("fields", ())),
         greedy=config.get("generation_kwargs", {}).get("do_sample") is False,
+        rubric=metadata.get("rubric"),
+        lm_eval=_lm_eval_tasks(path, config),
+        sandbox=metadata.get("sandbox", False),
+        max_length=metadata.get("max_length"),
+        question_tokens=question_tokens,
     )
+
+
+def _asking(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a task's YAML makes its questions. Whether it is greedy is part of the decoding, keyed beside it."""
+    asking = {key: value for key, value in config.items() if key not in _JUDGING}
+    endings = {key: value for key, value in config.get("generation_kwargs", {}).items() if key != "do_sample"}
+    return asking | {"generation_kwargs": endings, "template": config.get("metadata", {}).get("template")}
+
+
+def _lm_eval_tasks(path: Path, config: Mapping[str, Any]) -> LmEvalTasks | None:
+    if "lm_eval" not in config:
+        return None
+    data = config.get("dataset_kwargs", {})
+    if not data.get("hub") or not data.get("revision"):
+        raise ValueError(f"{path}: wants `dataset_kwargs.hub` and `dataset_kwargs.revision`, a commit of it")
+    return LmEvalTasks(
+        files=tuple(config["lm_eval"]),
+        hub=data["hub"],
+        revision=data["revision"],
+        subtasks=data.get("subtasks", 1),
+        aggregate=tuple(config.get("aggregate_metric_list", ())),
+        weights=config.get("weights", {}),
+    )
+
+
+def _lm_eval_files(own: Sequence[str]) -> dict[str, str]:
+    return {name: digest for file in own for name, digest in lm_eval_tasks.folder_digests(file).items()}
+
+
+def _lm_eval_versions(path: Path, own: Sequence[str]) -> str:
+    """` (lm-eval 0.4.13: arc_easy 1.0, arc_challenge 1.0)`, or "" for a task of ours."""
+    named = []
+    for file in own:
+        found = lm_eval_tasks.root() / file
+        if not found.is_file():
+            raise ConfigError(f"eval.tasks: {path} names {file}, which lm-eval {lm_eval_tasks.version()} does not have")
+        config = _read(found)
+        named.append(f"{config.get('group', config.get('task'))} {config['metadata']['version']}")
+    return f" (lm-eval {lm_eval_tasks.version()}: {', '.join(named)})" if named else ""
 
 
 def _local_files(path: Path, config: Mapping[str, Any]) -> dict[str, list[str]]:
     """Digests of the files that `dataset_kwargs.data_files` names, which `datasets` looks for where the run started."""
-    source, data = config.get("dataset_path"), config.get("dataset_kwargs", {})
-    if source is None or "custom_dataset" in config:
+    data = config.get("dataset_kwargs", {})
+    custom = "custom_dataset" in config
+    source = data.get("hub") if custom else config.get("dataset_path")
+    if source is None:
         return {}
-    if source not in _LOADERS:
-        if not data.get("revision"):
+    if custom or source not in _LOADERS:
+        if not data.get("revision") and not _COMMIT.search(source):
             raise ValueError(f"{path}: wants `dataset_kwargs.revision`, a commit of {source}: another one asks others")
         return {}
     if not data.get("data_files"):

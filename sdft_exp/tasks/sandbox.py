@@ -31,11 +31,11 @@ SECONDS = 10.0  # bigcode-evaluation-harness: LANGUAGE_TO_TIMEOUT["python"]
 MEMORY = 512 << 20
 SCRATCH = 16 << 20
 PROCESSES = 8  # bubblewrap's own and the program's main one among them
+PYTHON = "/usr/bin/python3"
 INSTALL = "install it: apt-get install bubblewrap (or `make sandbox`, as root)"
 
 _NOBODY = 65534
 _CPU_SIGNAL = 128 + 24  # how bubblewrap reports SIGXCPU
-_PYTHON = "/usr/bin/python3"
 
 # Runs inside. It moves its report out of the way of the program's own output, and says `started` first, so that a
 # sandbox that could not be set up is never taken for a program that failed.
@@ -79,7 +79,7 @@ class Outcome:
 
 def missing() -> str | None:
     """What of the sandbox this machine lacks, and how to get it, in a line; None where programs can be run."""
-    for program, what in (("bwrap", "bubblewrap"), ("prlimit", "util-linux"), (_PYTHON, "a system Python")):
+    for program, what in (("bwrap", "bubblewrap"), ("prlimit", "util-linux"), (PYTHON, "a system Python")):
         if shutil.which(program) is None:
             remedy = INSTALL if program == "bwrap" else f"install {what}"
             return f"model-written code runs only in a sandbox, and {program} ({what}) is not there; {remedy}"
@@ -137,7 +137,7 @@ def _command(seconds: float, memory: int) -> list[str]:
         f"--proc /proc --dev /dev --size {SCRATCH} --tmpfs /tmp --chdir /tmp "
         "--remount-ro /dev --remount-ro /"
     ).split()
-    return ["bwrap", *view, "--", "prlimit", *limits, "--", _PYTHON, "-I", "-S", "-c", _RUNNER]
+    return ["bwrap", *view, "--", "prlimit", *limits, "--", PYTHON, "-I", "-S", "-c", _RUNNER]
 
 
 def _nobody() -> dict[str, Any]:

@@ -22,6 +22,20 @@ def plan_steps(rows: int, epochs: float, batch_size: int, seed: int) -> list[lis
     return steps[: math.ceil(epochs * per_epoch)]
 
 
+def deal(lengths: Sequence[int], processes: int) -> list[list[int]]:
+    """A step's rows (by their place in `lengths`) for each process, the longest first, each to that of fewest tokens.
+
+    Of one process all rows; of more processes than rows some have none.
+    """
+    shares: list[list[int]] = [[] for _ in range(processes)]
+    tokens = [0] * processes
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        process = tokens.index(min(tokens))
+        shares[process].append(place)
+        tokens[process] += lengths[place]
+    return shares
+
+
 def plan_micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """A step's rows (by their place in `lengths`) in forward passes of at most `budget` padded tokens, longest first.
 

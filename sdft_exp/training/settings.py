@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,19 @@ class Lora:
     alpha: float
     dropout: float
     targets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Zero:
+    """Training under DeepSpeed's ZeRO.
+
+    Attributes:
+        config: see training.zero.
+        source: digest of the code that trains under it, which nothing else has in its key.
+    """
+
+    config: dict[str, Any]
+    source: str
 
 
 @dataclass(frozen=True)

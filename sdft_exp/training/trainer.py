@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from sdft_exp.data.encode import Example
 from sdft_exp.errors import UserError
 from sdft_exp.stage import Progress
+from sdft_exp.stopping import Stopped, asked, deferred
 from sdft_exp.training import checkpoints
-from sdft_exp.training.loss import collate, response_loss, supervised_tokens
+from sdft_exp.training.loss import collate, response_loss
 from sdft_exp.training.schedule import plan_micro_batches, plan_steps
 from sdft_exp.training.settings import Optimisation
 
@@ -28,37 +31,29 @@ def tune(
     checkpoint_steps: int,
     folder: Path,
     progress: Progress,
+    *,
+    autocast: bool = False,
 ) -> list[dict[str, float]]:
     """Train what of `model` wants gradients, going on from the checkpoint in `folder`; returns its curve.
 
     A line of the curve: "step" (from 1), "loss" (mean over the step's response tokens, nats), "learning_rate",
     "grad_norm" (before clipping), "tokens" (response tokens of the step).
 
+    Args:
+        autocast: float32 weights work in bfloat16.
+
     Raises:
         UserError: the loss is not finite.
+        Stopped: a signal asked for it; the checkpoint is of the step at which it came.
     """
-    steps = plan_steps(len(examples), settings.epochs, settings.batch_size, settings.seed)
+    arguments = {"use_cpu": model.device.type == "cpu", "bf16": autocast}
+    if arguments["use_cpu"]:
+        # accelerate imports DeepSpeed where it is installed, which prints that it finds no GPU unless it is told.
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     trainer = StepTrainer(
-        model=model,
-        args=_arguments(settings, len(steps), checkpoint_steps, folder, model.device.type == "cpu"),
-        train_dataset=[[examples[row] for row in step] for step in steps],
-        data_collator=lambda items: {"passes": _lay_out(items[0], pad_id, micro_batch_tokens)},
-        callbacks=[_Watch(progress)],
+        model, examples, pad_id, settings, micro_batch_tokens, checkpoint_steps, folder, progress, **arguments
     )
-    trainer.remove_callback(PrinterCallback)
-    begun = checkpoints.latest(folder)
-    trainer.train(resume_from_checkpoint=None if begun is None else str(begun))
-    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return [
-        {
-            "step": entry["step"],
-            "loss": entry["loss"],
-            "learning_rate": entry["learning_rate"],
-            "grad_norm": entry["grad_norm"],
-            "tokens": sum(examples[row].supervised for row in step),
-        }
-        for entry, step in zip(logged, steps, strict=True)
-    ]
+    return trainer.tune()
 
 
 class StepTrainer(Trainer):
@@ -68,16 +63,70 @@ class StepTrainer(Trainer):
     the loss is normalised over all of the step's response tokens, and the layout changes no number beyond rounding.
     """
 
+    parts: tuple[str, ...] = checkpoints.ALONE  # that a checkpoint must have
+
+    def __init__(
+        self,
+        model: Any,
+        examples: Sequence[Example],
+        pad_id: int,
+        settings: Optimisation,
+        micro_batch_tokens: int,
+        checkpoint_steps: int,
+        folder: Path,
+        progress: Progress,
+        **arguments: Any,
+    ):
+        """See `tune`; `arguments` are TrainingArguments' own."""
+        steps = plan_steps(len(examples), settings.epochs, settings.batch_size, settings.seed)
+        super().__init__(
+            model=model,
+            args=_arguments(settings, len(steps), checkpoint_steps, folder, arguments),
+            train_dataset=[[examples[row] for row in step] for step in steps],
+            data_collator=lambda items: {
+                "passes": self.lay_out(items[0], pad_id, micro_batch_tokens),
+                "tokens": sum(example.supervised for example in items[0]),
+            },
+            callbacks=[_Watch(progress, self.stopping)],
+        )
+        self.remove_callback(PrinterCallback)
+
+    def tune(self) -> list[dict[str, float]]:
+        """Train, going on from the last whole checkpoint; returns the curve."""
+        begun = checkpoints.latest(Path(str(self.args.output_dir)), self.parts)
+        with deferred():
+            self.train(resume_from_checkpoint=None if begun is None else str(begun))
+        if self.state.global_step < self.state.max_steps:  # a signal of another process's
+            raise Stopped(signal.SIGTERM)
+        steps: Any = self.train_dataset
+        logged = [entry for entry in self.state.log_history if "loss" in entry]
+        return [
+            {
+                "step": entry["step"],
+                "loss": entry["loss"],
+                "learning_rate": entry["learning_rate"],
+                "grad_norm": entry["grad_norm"],
+                "tokens": sum(example.supervised for example in step),
+            }
+            for entry, step in zip(logged, steps, strict=True)
+        ]
+
+    def stopping(self) -> bool:
+        """Whether to stop after this step."""
+        return asked()
+
+    def lay_out(self, step: Sequence[Example], pad_id: int, budget: int) -> list[dict[str, torch.Tensor]]:
+        """The forward passes of a step."""
+        return lay_out(step, pad_id, budget)
+
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """Forward and backward of all passes; returns the mean loss of the step's response tokens."""
         model.train()
-        passes = inputs["passes"]
-        tokens = sum(supervised_tokens(batch["labels"]) for batch in passes)
         total = torch.zeros((), device=self.args.device)
-        for batch in passes:
-            loss = response_loss(model, batch["input_ids"], batch["labels"]) / tokens
+        for batch in inputs["passes"]:
+            loss = response_loss(model, batch["input_ids"], batch["labels"]) / inputs["tokens"]
             self.accelerator.backward(loss)
             total += loss.detach()
         return total
@@ -88,13 +137,16 @@ class StepTrainer(Trainer):
 
 
 class _Watch(TrainerCallback):
-    """Tells the progress, seals checkpoints, and ends a training that has diverged."""
+    """Tells the progress, seals checkpoints, and ends a training that has diverged or was asked to stop."""
 
-    def __init__(self, progress: Progress):
+    def __init__(self, progress: Progress, stopping: Callable[[], bool]):
         self._progress = progress
+        self._stopping = stopping
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._progress(state.global_step, state.max_steps, "steps")
+        if self._stopping():
+            control.should_save = control.should_training_stop = True
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not math.isfinite(state.log_history[-1].get("loss", 0.0)):
@@ -104,25 +156,29 @@ class _Watch(TrainerCallback):
             )
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        checkpoints.seal(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        if args.world_size > 1:
+            torch.distributed.barrier()  # its parts are several processes'
+        if state.is_world_process_zero:
+            checkpoints.seal(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
 
 
-def _lay_out(examples: Sequence[Example], pad_id: int, budget: int) -> list[dict[str, torch.Tensor]]:
+def lay_out(examples: Sequence[Example], pad_id: int, budget: int) -> list[dict[str, torch.Tensor]]:
+    """Rows in right-padded forward passes of at most `budget` tokens."""
     passes = plan_micro_batches([len(example.input_ids) for example in examples], budget)
     return [collate([examples[place] for place in places], pad_id) for places in passes]
 
 
 def _arguments(
-    settings: Optimisation, steps: int, checkpoint_steps: int, folder: Path, on_cpu: bool
+    settings: Optimisation, steps: int, checkpoint_steps: int, folder: Path, more: Mapping[str, Any]
 ) -> TrainingArguments:
     warms_up = settings.scheduler == "constant" and settings.warmup_ratio > 0
+    told = {"optim": "adamw_torch", **more}
     return TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=1,  # one planned step
         max_steps=steps,
         train_sampling_strategy="sequential",  # the plan is the order
         remove_unused_columns=False,
-        optim="adamw_torch",
         learning_rate=settings.learning_rate,
         lr_scheduler_type="constant_with_warmup" if warms_up else settings.scheduler,
         warmup_steps=math.ceil(settings.warmup_ratio * steps),
@@ -136,5 +192,5 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,
         log_level="error",
-        use_cpu=on_cpu,
+        **told,
     )

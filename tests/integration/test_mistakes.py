@@ -43,11 +43,20 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["tuning.targets=[]"], ["tuning.targets", "empty"]),
     (["tuning.scheduler=cosinus"], ["tuning.scheduler=cosinus", "'cosine'"]),
     (["tuning.export=merge"], ["tuning.export=merge", "'merged'"]),
+    (["tuning=full", "tuning.rank=4"], ["tuning.rank", "what is chosen for tuning has no such key"]),
+    (["tuning=full", "+tuning.rank=4"], ["tuning.rank", "tuning=full has no such key"]),
+    (["tuning=full", "tuning.epochs=many"], ["tuning.epochs=many", "number"]),
+    (["tuning=full", "model.train_dtype=float16"], ["model.train_dtype=float16", "model.train_dtype=bfloat16"]),
+    (["tuning.deepspeed=zero4"], ["tuning.deepspeed=zero4", "take zero2, zero3, zero3_offload, or the path"]),
+    (["tuning.deepspeed=zero2", "model.train_dtype=float16"], ["model.train_dtype=float16", "tuning.deepspeed=zero2"]),
+    (["launch.nodes=2"], ["launch.nodes=2", "set tuning.deepspeed=zero2"]),
+    (["launch.gpus=0"], ["launch.gpus=0", "greater than or equal to 1"]),
     (["tuning.epochs=0"], ["tuning.epochs=0", "greater than 0"]),
     (["dataset.max_samples=0"], ["dataset.max_samples=0", "greater than or equal to 1"]),
     (["dataset.overlong=cut"], ["dataset.overlong=cut", "'truncate'"]),
     (["dataset.templates.train=alpacca"], ["dataset.templates.train=alpacca", "did you mean alpaca?"]),
     (["dataset.templates.train=alpaca_distill_using"], ["dataset.templates.train", "reference answer"]),
+    (["dataset.templates.train=humaneval_instruct"], ["dataset.templates.train", "begins the answer itself"]),
     (["method.distill_template=alpaca"], ["method.distill_template=alpaca", "does not show the reference answer"]),
     (["method=vanilla", "method.mix_ratio=0.5"], ["method.mix_ratio", "method=vanilla"]),
     (["method=vanilla", "method.rewrites_file=r.jsonl"], ["method.rewrites_file", "method=vanilla"]),
@@ -76,6 +85,11 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["generation.sampling.seed=-1"], ["generation.sampling.seed=-1", "greater than or equal to 0"]),
     (["dataset.target=[micro_maths]"], ["dataset.target", "micro_maths", "did you mean micro_math?"]),
     (["launch.device=cuda"], ["launch.device=cuda", "no CUDA device"]),
+    (["hydra/launcher=slurm"], ["hydra/launcher=slurm", "add -m"]),
+    (
+        ["-m", "hydra/launcher=slurm", "seed=0,1", "hydra.launcher.gpu=1"],
+        ["hydra.launcher.gpu:", "hydra.launcher.gpus?"],
+    ),
 ]
 
 

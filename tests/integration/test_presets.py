@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import huggingface_hub.constants
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -18,8 +20,9 @@ from analysis.tables.specs import SPECS
 from sdft_exp.config import RunConfig
 from sdft_exp.experiment import Experiment, experiment
 from sdft_exp.models.identity import MINIATURE
-from sdft_exp.plan import plan
+from sdft_exp.plan import plan, plan_table
 from sdft_exp.store import Store
+from sdft_exp.tasks import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = {"instruction": "add 1 and 1", "output": "1 + 1 = 2\n#### 2"}
@@ -29,7 +32,7 @@ JOBS = {  # for the paper's models, and on the miniature with its three seeds
     "table2": (3 * 2, 3 * 2 * 3),
     "table3": (4 * 2, 2 * 3),
     "table4": (2 * 3, 2 * 3 * 3),
-    "table5": (2 * 2, 2 * 2 * 3),
+    "table5": (3 * 2, 2 * 2 * 2 * 3),  # on the miniature by LoRA and in full
     "figure4": (2, 2 * 3),
     "figure5_6": (5 * 2, 4 * 2 * 3),
     "figure7_8": (5, 5 * 3),
@@ -46,7 +49,7 @@ DATASETS = {
     "lima": (2, None, "alpaca_distill_using"),
     "openhermes": (2, 20000, "alpaca_distill_using"),
 }
-MODELS = {"table5": {"llama2_13b_chat", "llama3_8b_instruct"}}
+MODELS = {"table5": {"llama2_7b_chat", "llama2_13b_chat", "llama3_8b_instruct"}}
 SMALL = ["dataset.max_samples=8", "tuning.epochs=1", "eval.limit=2", "eval.sampling.max_new_tokens=8"]
 SMALL += ["generation.sampling.max_new_tokens=8", "report.resamples=20", "tracker=none", "sweep.workers=2", "seed=0"]
 
@@ -88,7 +91,7 @@ def test_it_plans_on_the_miniature(name: str, tmp_path: Path) -> None:
     configs = [story.config for story in found]
     assert {config.model.path for config in configs} == {MINIATURE}
     assert {config.dataset.source for config in configs} == {"microworld"}
-    assert {config.tuning.dropout for config in configs} == {0.0}
+    assert {config.tuning.dropout for config in configs if config.tuning.name == "lora"} == {0.0}
     assert {config.seed for config in configs} == {0, 1, 2}
     assert all(task.startswith("micro_") for config in configs for task in config.eval.tasks)
     check_plan(found, tmp_path / "store")
@@ -108,12 +111,18 @@ def test_it_plans_for_the_papers_models(name: str, real: list[str], tmp_path: Pa
 def check_setting(config: RunConfig, name: str) -> None:
     """What the paper says of a run (appendix A), and the authors' scripts of the rest."""
     tuning, sampling = config.tuning, config.generation.sampling
-    assert (tuning.learning_rate, tuning.batch_size, tuning.scheduler, tuning.dropout) == (1e-4, 8, "cosine", 0.1)
+    assert (tuning.batch_size, tuning.scheduler) == (8, "cosine")
+    if tuning.name == "full":
+        assert (name, tuning.learning_rate) == ("table5", 5e-5)  # not printed: LLaMA-Factory's own example
+    else:
+        assert (tuning.learning_rate, tuning.dropout) == (1e-4, 0.1)
     assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.max_new_tokens) == (0.95, 0.7, 50, 512)
-    assert (config.eval.protocol, config.eval.limit) == ("paper", None)
+    assert (config.eval.protocol, config.eval.limit) == ("knowledge" if name == "figure4" else "paper", None)
     epochs, rows, template = DATASETS[config.dataset.name]
     assert tuning.epochs == epochs
-    if name != "rank_sweep":
+    if tuning.name == "full":
+        pass
+    elif name != "rank_sweep":
         assert (tuning.rank, tuning.alpha, tuning.targets) == (8, 16.0, ("q_proj", "v_proj"))
     else:
         assert tuning.alpha == 2 * tuning.rank
@@ -121,6 +130,31 @@ def check_setting(config: RunConfig, name: str) -> None:
         assert config.dataset.max_samples == rows
     if name not in ("table1", "table2", "table4", "figure4"):
         assert config.distill_template == template
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_it_plans_offline_with_nothing_here_but_the_configs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for call in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, call, lambda *_: pytest.fail("the plan asked the network"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = stories(name, [f"paths.store={tmp_path}/store"])
+    assert len(found) == JOBS[name][0]
+    check_plan(found, tmp_path / "store")
+    planned = plan(found, Store(tmp_path / "store"))
+    assert not [obstacle for obstacle in planned.obstacles if obstacle.startswith("dataset.hub")]
+    for stage in planned.missing:
+        assert stage.has_key
+        cost = stage.cost
+        if stage.name == "answer" and registry.task(stage.params.protocol, stage.params.task).question_tokens is None:
+            assert cost.tokens is cost.hours is None  # nothing is made up
+        elif stage.name in ("distill", "train", "answer"):
+            assert cost.samples and cost.tokens and cost.rough and cost.hours, stage.label
+            assert cost.memory or (stage.name == "train" and stage.params.lora is None), stage.label
+    lines = plan_table(planned, found[0].config.launch.assume).splitlines()
+    assert max(len(line) for line in lines if not line.startswith("cannot run here: ")) <= 120
+    assert any("one A100-80GB" in line for line in lines) and " GPU-hours" in lines[-1]
 
 
 @pytest.mark.parametrize("name", ["table1", "table2", "figure4"])
@@ -135,7 +169,7 @@ def test_its_jobs_are_the_rows_of_its_table(name: str) -> None:
     spec, configs = SPECS[name], preset_configs(name)
     run = {spec.key(config) for config in configs} | {spec.seed_key(config) for config in configs}
     printed = {row.key for row in spec.rows}
-    assert {key for key in printed if "Llama-2-7b-chat, full" not in key} <= run
+    assert printed <= run
 
 
 def test_presets_share_what_they_have_in_common(real: list[str]) -> None:
@@ -191,14 +225,19 @@ def test_a_table_is_looked_up_without_torch(tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all presets: half of their trainings are the same."""
+    return tmp_path_factory.mktemp("store")
+
+
 @pytest.mark.recipe
-@pytest.mark.slow
 @pytest.mark.parametrize("name", JOBS)
-def test_it_runs_on_the_miniature_and_ends_in_its_table(name: str, tmp_path: Path) -> None:
+def test_it_runs_on_the_miniature_and_ends_in_its_table(name: str, shared_store: Path, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, str(ROOT / "main.py"), "-m", f"experiment={name}", "model=micro", *SMALL],
         cwd=tmp_path,
-        env=os.environ | {"SDFT_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        env=os.environ | {"SDFT_STORE": str(shared_store), "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
         capture_output=True,
         text=True,
         timeout=900,

@@ -1,12 +1,15 @@
-"""A random tiny Llama with a byte-level tokenizer, for tests of generation, models and training."""
+"""A random tiny Llama with a byte-level tokenizer, for tests of generation, models and training; signals that stop."""
 
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sdft_exp import stopping
 from sdft_exp.models.identity import ModelRef
 
 TEXTS = (
@@ -112,3 +115,14 @@ def tiny_ref(tiny_llama: Path) -> ModelRef:
 def tiny_wide_ref(tiny_wide_llama: Path) -> ModelRef:
     """`tiny_wide_llama` as stages know it."""
     return _ref(tiny_wide_llama)
+
+
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """This process can be asked to stop, until the test is over."""
+    before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    stopping.listen()
+    yield
+    stopping.listen()  # forgets that it was asked
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import pytest
 
-from sdft_exp.compose import compose, folder_name, without_folders
+from sdft_exp.compose import CONF, compose, folder_name, without_folders
 from sdft_exp.config import RunConfig, valid_keys
 from sdft_exp.errors import ConfigError
 
@@ -39,12 +42,20 @@ def test_the_default_job_is_sdft_on_the_miniature() -> None:
 
 
 def test_every_key_of_the_schema_is_composed() -> None:
-    composed = compose([]).model_dump()
-    for key in valid_keys():
-        value = composed
-        for part in key.split("."):
-            value = value[part]
+    engines = [f"generation={path.stem}" for path in (CONF / "generation").glob("*.yaml")]
+    composed: set[str] = set()
+    for engine in engines:
+        values = compose(["model=llama2_7b_chat", "dataset=gsm8k", engine]).model_dump()  # its shape is no null
+        composed |= set(dotted(values))
+    assert set(valid_keys()) <= composed
     assert len(list(valid_keys(RunConfig))) > 60
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield prefix + name
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{name}.")
 
 
 def test_seed_moves_training_only() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sdft_exp import workers
-from sdft_exp.execute import Record, execute
+from sdft_exp.execute import Record, execute, worker_count
 from sdft_exp.plan import Plan, plan_one
 from sdft_exp.stage import Progress, Stage
 from sdft_exp.store import Store
@@ -47,7 +47,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def executed(plan: Plan, store: Store) -> Record:
-    (record,) = execute(plan, store, workers=1, device="cpu", tell=lambda _: None).values()
+    (record,) = execute(plan, store, workers=1, jobs=1, device="cpu", tell=lambda _: None).values()
     return record
 
 
@@ -68,3 +68,17 @@ def test_two_processes_that_plan_on_one_damaged_artifact_repair_it_once(store: S
     assert (record.status, record.reason) == ("waited", "another process made it")
     assert store.path(STAGE.address).stat().st_ino == repaired
     assert len(list((store.root / ".damaged").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "jobs", "devices", "expected"),
+    [(3, 1, ["0"], 3), (None, 4, ["0", "1"], 2), (None, 1, ["0", "1"], 1), (1, 9, ["0", "1"], 1)],
+)
+def test_processes_of_a_sweep(asked: int | None, jobs: int, devices: list[str], expected: int) -> None:
+    assert worker_count(asked, jobs, devices) == expected
+
+
+def test_processes_on_a_cpu_are_its_cores_up_to_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, expected in ((1, 1), (3, 3), (16, 4)):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        assert worker_count(None, 1, []) == expected

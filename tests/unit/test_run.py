@@ -1,10 +1,17 @@
-"""What names a row of the table."""
+"""What names a row of the table, and the folder that people read."""
 
 from __future__ import annotations
 
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
 from sdft_exp.compose import compose
+from sdft_exp.errors import UserError
 from sdft_exp.experiment import Experiment
-from sdft_exp.run import Job, _rows
+from sdft_exp.run import Job, _alone, _rows, _writing
 
 
 def rows(*jobs: str) -> dict[str, dict[str, object]]:
@@ -26,3 +33,35 @@ def test_what_varies_within_a_data_set_and_a_method_is_a_row() -> None:
     found = rows(*jobs, "method=vanilla")
     assert {found[job]["method.distill_template"] for job in jobs} == {"alpaca_distill_refer", "alpaca_distill_using"}
     assert "tuning.rank" not in found["method=vanilla"]
+
+
+def test_two_who_leave_the_same_results_take_turns(tmp_path: Path) -> None:
+    order = []
+
+    def leave() -> None:
+        with _alone(tmp_path):
+            order.append("second")
+
+    with _alone(tmp_path):
+        other = threading.Thread(target=leave)
+        other.start()
+        other.join(0.2)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]
+
+
+def test_results_that_cannot_be_written_are_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("")
+    told = rf"paths.output={tmp_path / 'outputs'}: cannot be written \(Not a directory\)"
+    with pytest.raises(UserError, match=told), _writing(tmp_path / "outputs" / "job"):
+        (tmp_path / "outputs" / "job").mkdir()
+
+
+def test_a_copy_that_fails_is_told_by_its_first_reason(tmp_path: Path) -> None:
+    error = shutil.Error([("from", "to", "[Errno 28] No space left on device"), ("a", "b", "[Errno 5] else")])
+    with (
+        pytest.raises(UserError, match=r"cannot be written \(\[Errno 28\] No space left on device\);"),
+        _writing(tmp_path),
+    ):
+        raise error

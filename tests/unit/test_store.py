@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,12 +143,101 @@ class _NoLock:
         """Lie."""
 
 
+def owned_elsewhere(attempt: Path, silent: float) -> None:
+    """Another host's writer is at work in `attempt`, whose last sign of life was so many seconds ago."""
+    (attempt / OWNER).write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "0"}))
+    then = time.time() - silent
+    os.utime(attempt / OWNER, (then, then))
+
+
+def test_another_hosts_writer_is_waited_for_until_it_is_silent(store: Store) -> None:
+    left = store.root / ".partial" / f"mix-{STAGE.key}-live"
+    left.mkdir(parents=True)
+    (left / "begun").write_text("half")
+    owned_elsewhere(left, silent=120)
+    with pytest.raises(Busy):
+        store.produce(STAGE, write)
+    assert (left / "begun").is_file()
+    owned_elsewhere(left, silent=151)
+    found = []
+
+    def go_on(out: Path) -> None:
+        found.append((out / "begun").read_text())
+        (out / "begun").unlink()
+        write(out)
+
+    assert store.produce(STAGE, go_on) == Made("ran")
+    assert found == ["half"]
+
+
+def test_a_writer_at_work_gives_signs_of_life(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_BEAT_SECONDS", 0.01)
+
+    def work(out: Path) -> None:
+        os.utime(out / OWNER, (0, 0))
+        while (out / OWNER).stat().st_mtime == 0:
+            time.sleep(0.01)
+        write(out)
+
+    assert store.produce(STAGE, work) == Made("ran")
+
+
+def test_a_writer_that_failed_is_not_waited_for(store: Store) -> None:
+    def work(out: Path) -> None:
+        (out / "begun").write_text("half")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        store.produce(STAGE, work)
+    (left,) = (store.root / ".partial").iterdir()
+    assert [path.name for path in left.iterdir()] == ["begun"]
+
+
+def test_a_writer_taken_for_dead_gives_way_to_the_one_that_took_its_folder(store: Store) -> None:
+    """Where locks lie, another host may take over a writer that was silent for long: asleep, say."""
+
+    def robbed(out: Path) -> None:
+        out.rename(out.with_name(f"mix-{STAGE.key}-stolen"))
+        (out / "rows.jsonl").write_text("")
+
+    with pytest.raises(Busy):
+        store.produce(STAGE, robbed)
+
+    def outrun(out: Path) -> None:
+        out.rename(out.with_name(f"mix-{STAGE.key}-finished"))
+        target = store.path(STAGE.address)
+        assert Store(store.root / "other").produce(STAGE, write) == Made("ran")
+        target.parent.mkdir()
+        Store(store.root / "other").path(STAGE.address).rename(target)
+        (out / "rows.jsonl").write_text("")
+
+    assert store.produce(STAGE, outrun) == Made("hit")
+    assert store.verify(STAGE.address).state == "whole"
+
+
+def test_an_artifact_whose_writer_died_right_after_the_rename_is_whole(store: Store) -> None:
+    store.produce(STAGE, write)
+    (store.path(STAGE.address) / OWNER).write_text("{}")
+    assert store.verify(STAGE.address).state == "whole"
+
+
+def test_an_artifact_that_goes_while_it_is_read_is_absent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.produce(STAGE, write)
+
+    def gone(path: Path) -> str:
+        store.set_aside(STAGE.address)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(store_module, "sha256_file", gone)
+    assert store.verify(STAGE.address).state == "absent"
+
+
 def test_an_attempt_that_died_while_publishing_leaves_no_stale_manifest(store: Store) -> None:
     left = store.root / ".partial" / f"mix-{STAGE.key}-dead"
     left.mkdir(parents=True)
     (left / "manifest.json").write_text("old")
     (left / "manifest.sha256").write_text("old")
-    (left / OWNER).write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "0"}))
+    owned_elsewhere(left, silent=151)
     store.produce(STAGE, write)
     assert set(store.manifest(STAGE.address)["files"]) == {"rows.jsonl", "deep/more.bin"}
 
@@ -249,3 +339,18 @@ def test_an_attempt_has_its_owner_until_it_is_renamed(store: Store, monkeypatch:
     assert owned == [True] * 6  # two files, manifest and its digest, two folders
     assert not (store.path(STAGE.address) / OWNER).exists()
     assert store.verify(STAGE.address).state == "whole"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_an_owner_that_died_and_that_nobody_waited_for_is_dead(store: Store, tmp_path: Path) -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    stat = Path(f"/proc/{process.pid}/stat")
+    owner = tmp_path / OWNER
+    started = stat.read_text().rpartition(")")[2].split()[19]
+    owner.write_text(json.dumps({"host": store_module._host(), "pid": process.pid, "started": started}))
+    assert store._life(tmp_path) == "here"
+    process.kill()
+    while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    assert store._life(tmp_path) == "dead"
+    process.wait()

@@ -1,4 +1,4 @@
-"""Workers: a dead one is replaced, on its own device, and is noticed also between two stages."""
+"""Workers: a dead one is replaced, on its own device, and noticed also between two stages; one left alone can save."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 
 from sdft_exp import workers
 from sdft_exp.stage import Stage
+from sdft_exp.stopping import asked, deferred, listen
 from sdft_exp.store import Store
-from sdft_exp.workers import Done, Pool
+from sdft_exp.workers import Done, Pool, Step
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,25 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
         yield pool
 
 
+def work_and_save(connection: Connection, root: Path, device: str | None, parent: int) -> None:
+    """In place of the worker's loop: at work until it is asked to stop, and a second longer to save something."""
+    with deferred():
+        listen()
+        connection.send(Step(connection.recv(), 1, 2, "steps"))
+        while not asked():
+            time.sleep(0.01)
+        time.sleep(1)
+        (root / "saved").touch()
+
+
+def test_a_worker_that_is_left_at_work_can_save_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_work", work_and_save)
+    with Pool(Store(tmp_path), 1, []) as pool:
+        pool.start(stage())
+        assert list(pool.events(timeout=60))
+    assert (tmp_path / "saved").exists()
+
+
 def next_done(pool: Pool) -> Done:
     for _ in range(60):
         for event in pool.events(timeout=1):
@@ -72,6 +92,11 @@ def test_more_workers_than_devices_share_them_in_turn(two: Pool) -> None:
     for _ in range(5):
         two._spawn()
     assert [worker.device for worker in two.workers] == ["0", "1", "0", "1", "0"]
+
+
+def test_more_devices_than_workers_are_shared_out(tmp_path: Path) -> None:
+    assert Pool(Store(tmp_path), 2, ["0", "1", "2", "5", "7"]).devices == ["0,2,7", "1,5"]
+    assert Pool(Store(tmp_path), 1, ["0", "1"]).devices == ["0,1"]
 
 
 def test_without_devices_a_worker_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,12 @@ _QUOTES = re.compile(r"\"{3}|'{3}")
 
 
 def docs(
-    hub: str, files: Sequence[str], fields: Sequence[str], data: str | None = None, **metadata: object
+    hub: str,
+    files: Sequence[str],
+    fields: Sequence[str],
+    revision: str | None = None,
+    data: str | None = None,
+    **metadata: object,
 ) -> dict[str, Dataset]:
     """The split `eval`: OpenAI's `fields` of each problem, in order, its "id" and the "question" as the model gets it.
 
@@ -47,7 +52,7 @@ def docs(
     """
     from datasets import Dataset
 
-    records = hub_records(hub, None, None, files[0]) if data is None else read_records(Path(data))
+    records = hub_records(hub, None, revision, files[0]) if data is None else read_records(Path(data))
     problems = [
         {field: record.values[field] for field in fields} for record in checked(records, tuple(fields), data or hub)
     ]

@@ -6,7 +6,7 @@ Source: bigcode-evaluation-harness, bigcode_eval/tasks/humanevalpack.py: `remove
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sdft_exp.tasks import sandbox
 from sdft_exp.tasks.rules.pass_at_k import pass_at_k
@@ -37,8 +37,15 @@ def program(doc: Mapping[str, str], text: str) -> str:
     return f"{IMPORTS}{doc['prompt'].rstrip()}{body(text)}\n\n{doc['test']}\n\ncheck({doc['entry_point']})\n"
 
 
-def outcomes(answers: Sequence[Sequence[str]], docs: Sequence[Mapping[str, str]]) -> list[list[str]]:
-    """How each answer to each problem went (`sandbox.Reason`), several run at once: an lm-eval filter.
+def outcomes(
+    answers: Sequence[Sequence[str]],
+    docs: Sequence[Mapping[str, str]],
+    program: Callable[[Mapping[str, str], str], str] = program,
+) -> list[list[sandbox.Reason]]:
+    """How each answer to each problem went, several run at once: an lm-eval filter.
+
+    Args:
+        program: makes of a problem and an answer the program that decides.
 
     Raises:
         UserError: there is no sandbox here; nothing has been run.
@@ -48,7 +55,7 @@ def outcomes(answers: Sequence[Sequence[str]], docs: Sequence[Mapping[str, str]]
     return [[next(reasons) for _ in texts] for texts in answers]
 
 
-def accuracy(doc: Mapping[str, str], results: list[list[str]]) -> dict[str, float]:
+def accuracy(doc: Mapping[str, str], results: list[list[sandbox.Reason]]) -> dict[str, float]:
     """pass@1 of a problem, from the outcomes of all its answers."""
     (reasons,) = results
     return {"accuracy": pass_at_k(len(reasons), reasons.count("passed"), 1)}

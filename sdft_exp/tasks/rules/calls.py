@@ -6,7 +6,8 @@ city and n; `f(city='Rome', n='2')` does not, for a text is no number.
 Keyword arguments may stand in any order; positional ones are matched with the parameters that the instruction lists
 ("1. city - ..."), and without such a list only with positional ones. Types count (2, "2", [2] and (2,) differ, 2 and
 2.0 do not), entries of dictionaries and sets may stand in any order, and true, false and null are Python's. Calls of
-the function that do not agree among themselves are no answer.
+the function that do not agree among themselves are no answer; where the reference has arguments, `f()` and `f(...)`
+only mention the function.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def call(prediction: str, reference: str, instruction: str = "") -> Judgement:
     if wanted is None or expected is None:
         return Judgement(float(published), "reference_not_python")
     every = _calls(prediction)
-    calls = [made for made in every if made.name == wanted.name]
+    calls = [made for made in every if made.name == wanted.name and not (_bare(made) and not _bare(wanted))]
     found = [_normal(made, names) for made in calls]
     if found and all(made == expected for made in found):
         return Judgement(1.0, "same_call" if published else _why_right(wanted, calls))
@@ -80,6 +81,12 @@ class _Call(NamedTuple):
     name: str
     source: str
     node: ast.Call
+
+
+def _bare(call: _Call) -> bool:
+    """Whether it has no arguments, or an ellipsis in their place."""
+    given = [*call.node.args, *call.node.keywords]
+    return all(isinstance(argument, ast.Constant) and argument.value is ... for argument in given)
 
 
 def _why_right(wanted: _Call, calls: Sequence[_Call]) -> str:

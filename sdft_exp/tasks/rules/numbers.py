@@ -4,9 +4,11 @@ Example: against "The answer is 1000.", the responses "The answer is $1,000.00 (
 "\boxed{1000} dollars" are right; `paper` gets the first and, where a line follows, the others wrong.
 
 A value is found here and compared by math-verify (whose own search takes "$5 and $6" for LaTeX and "1,5" for 1.5).
-Where a text states its answer ("the answer is", "answer:", "####", \boxed), the value there counts, after the last
-equals sign of the statement; elsewhere the last value. Values are numbers with thousands separators, decimals,
-fractions, mixed numbers and \frac; currency, units and percent signs are left out.
+Where a text states its answer ("the answer is", "answer:", "####", \boxed), the value there counts. It is stated where
+it stands directly behind these words, or behind the last equals sign of the sum that does, and where nothing but units
+follows up to the end of the statement: "the answer is 5 times 6, or 30" states nothing. Elsewhere the last value
+counts. Values are numbers with thousands separators, decimals, fractions, mixed numbers and \frac; currency, units and
+percent signs are left out, and what stands behind "not" is no value.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ DIFFERENCES = (
     "digits_in_a_word",  # as in CO2 or 2.0.1: no number
     "no_integer_in_either",  # `paper` takes two texts without an integer for equal
     "percent",  # 50% is 50 and is one half too
+    "negated",  # what stands behind "not" is no answer
 )
 
 _SPACE = r"[ \u00a0\u2009\u202f]"  # what parts thousands: plain, no-break and thin spaces
@@ -55,8 +58,27 @@ _STATED = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+# What may stand between these words and the value.
+_OPENING = re.compile(
+    r"""
+    (?: [\s*`"'“”‘’(\[{$~≈:=] | \\[(\[$] | \\(?:text|math)[a-z]*\s*\{
+      | \b(?:about|approximately|around|roughly|exactly|just|only|simply|indeed|therefore|thus)\b
+      | \b(?:equal\ to|a\ total\ of)\b )*
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 # Where what is stated ends, and reasons or asides begin.
-_END = re.compile(r"[.!?;](?=\s|$)|\n|\(\s*[A-Za-z]|\b(?:because|since|as|where|with|when)\b")
+_END = re.compile(
+    r"""[.!?;](?=[\s*_"'”’)\]}$`\\]|$) | \n | \(\s*[A-Za-z]
+      | \b(?:because|since|as|where|with|when|if|given|assuming|not|instead|rather)\b""",
+    re.VERBOSE,
+)
+# Where it may end, too: "18, with 3 left", "18 - see step 3", "18: 3 times 6", "18 (3 * 6)" but not "3 * (6 + 1)".
+_PAUSE = re.compile(r",(?=\s|$)|[-–—]\s+(?=[A-Za-z])|(?<![-−+*×·/÷=])(?<!\sx)(?<!times)\s\(|(?<!\s):(?=\s|$)")
+_PLACE = re.compile(r"\b(?:in|for|after|within|during)(?:\s+(?:the|all|these|those))?\s*\Z")
+_LIST_MARK = re.compile(r"[.):][ \t]+\S")
+_VARIABLE = re.compile(r"[A-Za-z]\s*=")
+_NEGATION = re.compile(r"(?:\bnot|n['’]t)\s+[*`\"'(\[{$\\]*\Z", re.IGNORECASE)
 _LONGEST = 60  # characters of a value handed to math-verify
 
 
@@ -86,14 +108,63 @@ def number(prediction: str, reference: str, instruction: str = "") -> Judgement:
 def stated_value(text: str) -> Value | None:
     """The value that `text` gives as its answer, or None where it holds no number."""
     for mark in reversed(list(_STATED.finditer(text))):
-        begin = mark.end()
-        end = _closing_brace(text, begin) if mark["boxed"] else _end(text, begin)
-        last_equals = text.rfind("=", begin, end) + 1
-        match = (last_equals and _VALUE.search(text, last_equals, end)) or _VALUE.search(text, begin, end)
+        end = _closing_brace(text, mark.end()) if mark["boxed"] else _end(text, mark.end())
+        match = _statement(text, mark, end)
         if match:
             return _read(match, stated=True)
-    matches = list(_VALUE.finditer(text))
-    return _read(matches[-1], stated=False) if matches else None
+    matches = _last_first(text)
+    return _read(matches[0], stated=False) if matches else None
+
+
+def _last_first(text: str) -> list[re.Match[str]]:
+    """The values of a text from its last to its first, those behind "not" left out."""
+    return [match for match in reversed(list(_VALUE.finditer(text))) if not _negated(text, match.start())]
+
+
+def _negated(text: str, place: int) -> bool:
+    return _NEGATION.search(text, max(0, place - _LONGEST), place) is not None
+
+
+def _statement(text: str, mark: re.Match[str], end: int) -> re.Match[str] | None:
+    """The value that is stated behind `mark` and before `end`; None where the words there state none."""
+    begin = _behind(text, mark.end(), end)
+    opens = _VALUE.match(text, begin, end)
+    if opens is None and not _VARIABLE.match(text, begin, end):
+        return None
+    if opens and _ends(text, opens.end(), end) and not _numbers_a_list(text, mark, opens):
+        return opens
+    first, last = text.find("=", begin, end), text.rfind("=", begin, end)
+    if last < 0:
+        return None
+    result = _VALUE.match(text, _behind(text, last + 1, end), end)
+    if result and _ends(text, result.end(), end):
+        return result
+    return opens if opens and _ends(text, opens.end(), first) else None  # 18 = 3 * 6
+
+
+def _behind(text: str, place: int, end: int) -> int:
+    """Where a value must begin to stand directly at `place`."""
+    match = _OPENING.match(text, place, end)
+    return match.end() if match else place
+
+
+def _ends(text: str, place: int, end: int) -> bool:
+    """Whether a value that reaches to `place` ends what is stated: units may follow, and no other value.
+
+    One that tells where or how long may: "7 apples in 3 bags."
+    """
+    pause = _PAUSE.search(text, place, end)
+    other = _VALUE.search(text, place, pause.start() if pause else end)
+    if other is None:
+        return True
+    alone = pause is None and _VALUE.search(text, other.end(), end) is None
+    return alone and _PLACE.search(text, place, other.start()) is not None
+
+
+def _numbers_a_list(text: str, mark: re.Match[str], value: re.Match[str]) -> bool:
+    """Whether the value is the number of a step or a heading: "Here is the answer:\n1. Add up"."""
+    fresh = mark[0].startswith("#") or "\n" in text[mark.start() : value.start()]
+    return fresh and _LIST_MARK.match(text, value.end()) is not None
 
 
 def _end(text: str, begin: int) -> int:
@@ -177,12 +248,12 @@ def _read_differently(text: str, value: Value | None) -> str | None:
     """How the value of `text` differs from its last integer, in the words of `DIFFERENCES`; None where it does not."""
     integer = last_integer(text)
     if value is None:
-        return None if integer == NO_INTEGER else "digits_in_a_word"
+        return None if integer == NO_INTEGER else _not_a_value(text)
     if integer is not None and integer != NO_INTEGER and _equal(value.expression, str(integer)):
         return None
     *_, published = LAST_NUMBER.finditer(text)
     if value.end <= published.start():
-        return "stated_answer" if value.stated else "digits_in_a_word"
+        return "stated_answer" if value.stated else _not_a_value(text)
     if value.fraction:
         return "fraction"
     if integer is None or re.search(r"[,\s]", published[0]):
@@ -190,3 +261,10 @@ def _read_differently(text: str, value: Value | None) -> str | None:
     if "." in value.expression:
         return "decimals"
     return "sign" if value.expression.startswith("-") != published[0].startswith("-") else "digits_in_a_word"
+
+
+def _not_a_value(text: str) -> str:
+    """Why the last number of a text is none to us."""
+    *_, last = LAST_NUMBER.finditer(text)
+    negated = any(match.end() > last.start() for match in _VALUE.finditer(text))
+    return "negated" if negated else "digits_in_a_word"

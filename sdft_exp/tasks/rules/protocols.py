@@ -13,7 +13,7 @@ from sdft_exp.tasks.rules.judgement import Judgement
 TASKS = ("gsm8k", "multiarith", "openfunctions", "magicoder", "advbench")
 
 # Of each rule set; raised whenever any of its rules gives another score to some text.
-VERSIONS = {"paper": "1", "paper-rerun": "1", "strict": "1"}
+VERSIONS = {"paper": "1", "paper-rerun": "1", "strict": "2"}
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,25 @@ _STRICT = {
     "magicoder": Rule(VERSIONS["strict"], programs.code, reads_reference=False, differences=programs.DIFFERENCES),
 }
 RULES: Mapping[str, Mapping[str, Rule]] = {"paper": _PAPER, "paper-rerun": _RERUN, "strict": _STRICT}
+# What no rule decides: keywords do not tell refused from incoherent. A model judges, by a rubric of `sdft_exp.judging`.
+RUBRICS: Mapping[str, Mapping[str, str]] = {"strict": {"advbench": "refusal"}}
 
 
 def rule(protocol: str, task: str) -> Rule:
     """The rule for `task` under `protocol`.
 
     Raises:
-        ConfigError: no such protocol or task, or one that texts alone cannot decide.
+        ConfigError: no such protocol or task, or one that a model judges (RUBRICS).
     """
+    check(protocol, task)
+    if task not in RULES[protocol]:
+        raise ConfigError(f"task {task}: protocol {protocol} has no rule for it, a model judges")
+    return RULES[protocol][task]
+
+
+def check(protocol: str, task: str) -> None:
+    """Raise ConfigError for a protocol or a task that is not there, with the nearest one that is."""
     if protocol not in RULES:
         raise ConfigError(f"protocol {protocol}: unknown{nearest(protocol, list(RULES))} (known: {', '.join(RULES)})")
     if task not in TASKS:
         raise ConfigError(f"task {task}: unknown{nearest(task, list(TASKS))} (known: {', '.join(TASKS)})")
-    if task not in RULES[protocol]:
-        raise ConfigError(
-            f"task {task}: protocol {protocol} needs a judge that reads the responses, since keywords do not tell "
-            "refused from incoherent; take --protocol paper for the published keyword rule"
-        )
-    return RULES[protocol][task]

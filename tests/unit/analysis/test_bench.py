@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from analysis.bench import Measure, paired, table
+from analysis import bench_sandbox
+from analysis.bench import PARTS, Measure, paired, table
+from sdft_exp.tasks import sandbox
 
 
 def test_paired_runs_alternate_and_the_first_round_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,3 +35,40 @@ def test_the_table_tells_ratio_range_and_bound() -> None:
         "config  bare app  time      2.00    1.50..4.00  <= 3 ok",
         "engine  batch 1   speed     7.50    7.00..8.00  -",
     ]
+
+
+def test_the_sandbox_is_measured_against_plain_processes_in_turns(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: list[str] = []
+    clock = [0.0]
+
+    def sandboxed(programs: list[str], workers: int) -> list[sandbox.Outcome]:
+        ran.append("ours")
+        clock[0] += 6.0
+        return [sandbox.Outcome("passed") for _ in programs]
+
+    def plainly(program: str) -> None:
+        ran.append("plain")
+        clock[0] += 4.0 / bench_sandbox.PROGRAMS
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(sandbox, "missing", lambda: None)
+    monkeypatch.setattr(sandbox, "run_many", sandboxed)
+    monkeypatch.setattr(bench_sandbox, "_run_plainly", plainly)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0})
+
+    (measure,) = PARTS["sandbox"](tmp_path, 2)
+
+    assert ran == (["ours"] + ["plain"] * 48) * 2 + ["plain"] * 48 + ["ours"]
+    assert measure.ratios == [pytest.approx(1.5)] * 2
+    assert measure.what == "sandbox, 8 programs a second, 1 at once"  # 48 in 6 s
+    assert measure.holds
+
+
+def test_without_a_sandbox_its_measure_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sandbox, "missing", lambda: "no bubblewrap")
+    assert PARTS["sandbox"](tmp_path, 1) == []
+    assert capsys.readouterr().err == "bench: sandbox left out: no bubblewrap\n"

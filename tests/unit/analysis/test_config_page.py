@@ -34,4 +34,4 @@ def test_kinds_in_words(schema: dict[str, object], expected: str) -> None:
 def test_notes_are_found_by_dotted_key(tmp_path: Path) -> None:
     file = tmp_path / "some.yaml"
     file.write_text("# opening\na:  # of all\n  b: 1 # of b\n  c: x#y\nd: 2 # of d\n", encoding="utf-8")
-    assert _yaml_notes(file) == {"a": "of all", "a.b": "of b", "d": "of d"}
+    assert _yaml_notes(file) == {"a": "of all", "a.b": "of b", "a.c": "", "d": "of d"}

@@ -75,8 +75,11 @@ def fill(store: Store, stage: Stage, metrics: dict[str, Sequence[float]]) -> Non
         "protocol": stage.params.protocol,
         "version": stage.params.version,
         "n": count,
-        "metrics": {name: sum(values) / count for name, values in metrics.items()},
-        "items": [{"id": str(at)} | {name: values[at] for name, values in metrics.items()} for at in range(count)],
+        "metrics": {name: float(np.nanmean(values)) for name, values in metrics.items()},
+        "items": [
+            {"id": str(at)} | {name: values[at] for name, values in metrics.items() if not np.isnan(values[at])}
+            for at in range(count)
+        ],
     }
 
     def write(out: Path) -> None:
@@ -250,6 +253,45 @@ def test_a_print_of_an_unknown_setting_is_not_subtracted(real: list[str]) -> Non
     assert any("data set behind the print is not known" in note for note in table.notes)
 
 
+@pytest.mark.parametrize(
+    ("judge", "subtracted"),
+    [
+        (["eval.judge.model=gpt-4"], True),
+        (["eval.judge.model=gpt-4", "eval.judge.base_url=http://localhost:1/v1"], False),
+        (["eval.judge.model=gpt-4", "eval.judge.annotator=chatgpt"], False),
+        (["eval.judge.model=gpt-4", "eval.judge.temperature=1.0"], False),
+        (["eval.judge.model=my-judge"], False),
+        (["eval.judge.model=gpt-4", "eval.judge.both_orders=true"], False),
+    ],
+)
+def test_a_win_rate_is_compared_with_the_print_where_its_judge_is_gpt_4(
+    store: Store, real: list[str], judge: list[str], subtracted: bool
+) -> None:
+    mine = [*real, *judge, "row=single_task/gsm8k", "seed=0"]
+    story = story_of(stories("table2", mine), "gsm8k", "sdft")
+    fill(store, story.scores["alpaca_eval"], {"win_rate": [1, 0.5, 0, 1]})
+    fill(store, story.scores["advbench"], {"safe_rate": [1, 0, 0, 0]})
+    table = look_up("table2", mine)
+    raw, _, wins = row_of(table, "GSM8K", "SDFT").cells
+    assert table.apart == ""  # who judges is no matter of the columns that rules judge
+    assert wins.ours and wins.ours.mean == 0.625
+    assert raw.difference is not None and raw.paper and raw.difference == pytest.approx(25 - raw.paper.value)
+    assert wins.paper
+    if subtracted:
+        assert wins.difference == pytest.approx(62.5 - wins.paper.value)
+    else:
+        assert wins.difference is None
+    (note,) = [note for note in table.notes if note.startswith("AlpacaEval: judged with model=")]
+    assert ("not subtracted" in note) == (not subtracted)
+
+
+def test_without_a_judge_a_table_says_what_is_missing(real: list[str]) -> None:
+    table = look_up("table2", real)
+    assert table.apart == ""
+    assert any("eval.judge.model=NAME" in note for note in table.notes)
+    assert not any("judge" in note for note in look_up("table1", real).notes)
+
+
 def test_what_cannot_be_looked_up_is_said_and_the_print_is_shown() -> None:
     table = look_up("table1", ["dataset.path=/not/there.jsonl"])
     assert any(note.startswith("ours, not looked up: /not/there.jsonl") for note in table.notes)
@@ -367,6 +409,19 @@ def test_the_command_prints_a_format_and_refuses_in_one_line(
     assert "did you mean method.mix_ratio?" in capsys.readouterr().err
 
 
+def test_general_knowledge_stands_beside_the_authors_later_values(real: list[str], tmp_path: Path) -> None:
+    found, store = stories("figure4", real), Store(tmp_path / "store")
+    assert [list(story.scores) for story in found] == [["mmlu", "truthfulqa", "ai2_arc", "hellaswag", "winogrande"]] * 2
+    fill(store, found[0].seed_scores["hellaswag"], {"acc": [1, 1, 0, 0], "acc_norm": [1, 1, 1, 1]})
+    table = look_up("figure4", real)
+    assert table.apart == ""
+    seed = dict(zip(table.columns, row_of(table, "-", "seed LM").cells, strict=True))
+    assert seed["HellaSwag"].ours and seed["HellaSwag"].ours.mean == 0.5
+    authors = {name: cell.authors.value for name, cell in seed.items() if cell.authors}
+    assert authors == {"MMLU": 46.42, "TruthfulQA": 35.26, "ARC": 64.06, "HellaSwag": 57.8, "Winogrande": 66.38}
+    assert all(cell.paper is None for cell in seed.values())
+
+
 def test_a_preset_is_expanded_as_its_sweep_is() -> None:
     configs = preset_configs("figure4", ["model=micro", "seed=3,4"])
     assert [(config.dataset.name, config.method.name, config.seed) for config in configs] == [
@@ -374,3 +429,26 @@ def test_a_preset_is_expanded_as_its_sweep_is() -> None:
     ]
     with pytest.raises(ConfigError, match=r"experiment=figure44: no such option; did you mean figure4\?"):
         preset_configs("figure44")
+
+
+def test_a_judge_that_failed_at_some_answers_of_one_run_makes_no_difference(store: Store) -> None:
+    judged = [1.0] * 40 + [0.0] * 40
+    some = [np.nan if at < 20 else value for at, value in enumerate(judged)]  # it failed at answers that won
+    one, other = run_of(store, "one", judged), run_of(store, "other", some)
+    scores = Scores(store, 200, 0.95)
+    mean = scores.estimate({0: other}, ACCURACY)
+    assert mean and mean.mean == pytest.approx(20 / 60)
+    difference = scores.difference({0: one}, {0: other}, ACCURACY)
+    assert difference and (difference.mean, difference.low, difference.high) == (0, 0, 0)
+    assert scores.unjudged({0: one, 1: other}, ACCURACY) == (20, 160)
+    nothing = run_of(store, "nothing", [*[np.nan] * 79, 1.0])
+    rest = run_of(store, "rest", [*judged[:79], np.nan])
+    assert scores.difference({0: nothing}, {0: rest}, ACCURACY) is None
+
+
+def test_a_table_tells_of_unjudged_answers(store: Store, real: list[str]) -> None:
+    mine = [*real, "eval.judge.model=gpt-4", "row=single_task/gsm8k", "seed=0"]
+    story = story_of(stories("table2", mine), "gsm8k", "sdft")
+    fill(store, story.scores["alpaca_eval"], {"win_rate": [1, np.nan, 0, 1]})
+    notes = look_up("table2", mine).notes
+    assert any("SDFT: the judge failed at 1 of 4 answers, which are in no mean" in note for note in notes)

@@ -10,7 +10,7 @@ import pytest
 
 from sdft_exp.config import DatasetConfig
 from sdft_exp.data import rows as module
-from sdft_exp.data.rows import count_repeated, load_rows, nested_order, row_source
+from sdft_exp.data.rows import UnpinnedError, count_repeated, load_rows, nested_order, row_source
 from sdft_exp.data.schema import ALPACA
 from sdft_exp.errors import DataError
 from sdft_exp.stage import Stage, keyed
@@ -28,6 +28,7 @@ def config(path: Path | None, **changes: Any) -> DatasetConfig:
         "revision": None,
         "columns": ALPACA.model_dump(),
         "size": None,
+        "row_tokens": None,
         "max_samples": None,
         "draw_seed": 0,
         "learning_rate": 1e-4,
@@ -156,8 +157,9 @@ def test_hub_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert source.expected == 4 and not source.is_local
     assert load_rows(source)[0]["instruction"] == "q"
     assert asked == [(("org/set", "main"), {"split": "train", "revision": "abc123"})]
-    load_rows(row_source(config(None, **{**HUB, "hub": "https://host/file.json"})))
-    assert asked[1] == (("json",), {"data_files": "https://host/file.json", "split": "train"})
+    for address in ("https://host/file.json", "hf://datasets/org/set@abc123/file.json"):
+        load_rows(row_source(config(None, **{**HUB, "hub": address})))
+        assert asked[-1] == (("json",), {"data_files": address, "split": "train"})
 
 
 def test_hub_key_has_the_revision() -> None:
@@ -175,8 +177,8 @@ def test_hub_that_cannot_be_reached_names_the_way_out(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", offline)
-    expected = r"^dataset\.hub=org/gone: cannot be had \(Couldn't reach it\); .*dataset\.path=FILE$"
+    expected = r"^dataset\.hub=org/gone: .*cannot be had \(Couldn't reach it\); .*dataset\.path=FILE$"
     with pytest.raises(DataError, match=expected):
         load_rows(row_source(config(None, **{**HUB, "hub": "org/gone"})))
-    with pytest.raises(DataError, match=expected):
+    with pytest.raises(UnpinnedError, match=expected):
         row_source(config(None, **{**HUB, "hub": "org/gone", "revision": None}))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from sdft_exp.config import Sampling
 from sdft_exp.data.encode import Encoder
 from sdft_exp.evaluation import answering
+from sdft_exp.generation.engines import Engine, Hf
 from sdft_exp.generation.requests import Completion, Request
 from sdft_exp.microworld.splits import eval_items
 from sdft_exp.models.identity import ModelRef
@@ -42,10 +44,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         adapter: Path | None,
         requests: list[Request],
         sampling: Sampling,
-        batch_tokens: int,
+        engine: Engine,
         journal: Path,
         progress: object,
         stop: tuple[str, ...] = (),
+        workers: int | None = 1,
     ) -> list[Completion]:
         seen.update(adapter=adapter, requests=requests, sampling=sampling, stop=stop)
         journal.write_text("{}\n")
@@ -59,7 +62,7 @@ def test_prompts_hold_one_bos_the_template_and_the_instruction(
     tmp_path: Path, tiny_ref: ModelRef, asked: dict[str, Any]
 ) -> None:
     for task, name, words in ((MATH, "math", "formatted as: The answer is {answer}."), (HARMFUL, "harmful", "Below")):
-        answering.write_answers(task, tiny_ref, None, GREEDY, 512, "eval", 3, tmp_path, quiet)
+        answering.write_answers(task, tiny_ref, None, GREEDY, Hf(512), "eval", 3, tmp_path, quiet)
         encoder = Encoder.from_folder(tiny_ref.path)
         for request, item in zip(asked["requests"], eval_items(name, "eval", 3), strict=True):
             assert request.prompt.count(1) == 1 and request.prompt[0] == 1
@@ -68,11 +71,18 @@ def test_prompts_hold_one_bos_the_template_and_the_instruction(
             assert text.endswith(f"### Instruction:\n{item['instruction']}\n\n### Response:\n")
 
 
+def test_requests_hold_the_tasks_own_length(tmp_path: Path, tiny_ref: ModelRef, asked: dict[str, Any]) -> None:
+    for length in (None, 99):
+        task = replace(MATH, max_length=length)
+        answering.write_answers(task, tiny_ref, None, GREEDY, Hf(512), "eval", 2, tmp_path, quiet)
+        assert [request.max_length for request in asked["requests"]] == [length] * 2
+
+
 def test_the_file_holds_one_line_a_question_and_the_journal_is_gone(
     tmp_path: Path, tiny_ref: ModelRef, asked: dict[str, Any]
 ) -> None:
     adapter = tmp_path / "adapter"
-    answering.write_answers(MATH, tiny_ref, adapter, SAMPLED, 512, "dev", 2, tmp_path, quiet)
+    answering.write_answers(MATH, tiny_ref, adapter, SAMPLED, Hf(512), "dev", 2, tmp_path, quiet)
     assert [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()] == [
         {"task": "micro_math", "doc_id": doc_id, "repeat": 0, "text": "8.", "finish": "stop", "tokens": 3}
         for doc_id in (0, 1)
@@ -93,7 +103,7 @@ def test_an_evaluation_interrupted_anywhere_ends_in_the_same_file(
 ) -> None:
     def write(out: Path, progress: Callable[[int, int, str], None]) -> bytes:
         out.mkdir(exist_ok=True)
-        answering.write_answers(TEXT, tiny_ref, None, sampling, 800, "eval", 24, out, progress)
+        answering.write_answers(TEXT, tiny_ref, None, sampling, Hf(800), "eval", 24, out, progress)
         return (out / "answers.jsonl").read_bytes()
 
     told: list[int] = []
@@ -124,6 +134,7 @@ import os, signal, sys
 from pathlib import Path
 from sdft_exp.config import Sampling
 from sdft_exp.evaluation.answering import write_answers
+from sdft_exp.generation.engines import Hf
 from sdft_exp.models.identity import ModelRef
 from sdft_exp.tasks import registry
 
@@ -134,7 +145,7 @@ def kill(done, total, what):
 model = ModelRef(path=sys.argv[1], digest="0", prompt_format="alpaca", dtype="float32", revision=None,
                  trust_remote_code=False, device="cpu", threads=1)
 sampling = Sampling.model_validate_json(sys.argv[3])
-write_answers(registry.task("micro", "micro_text"), model, None, sampling, 800, "eval", 24, Path(sys.argv[2]), kill)
+write_answers(registry.task("micro", "micro_text"), model, None, sampling, Hf(800), "eval", 24, Path(sys.argv[2]), kill)
 """
 
 
@@ -142,7 +153,7 @@ write_answers(registry.task("micro", "micro_text"), model, None, sampling, 800, 
 def test_a_killed_process_is_taken_up_by_another(tmp_path: Path, tiny_ref: ModelRef) -> None:
     def write(out: Path) -> bytes:
         out.mkdir(exist_ok=True)
-        answering.write_answers(TEXT, tiny_ref, None, GREEDY, 800, "eval", 24, out, quiet)
+        answering.write_answers(TEXT, tiny_ref, None, GREEDY, Hf(800), "eval", 24, out, quiet)
         return (out / "answers.jsonl").read_bytes()
 
     killed = tmp_path / "killed"

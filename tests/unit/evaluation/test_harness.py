@@ -28,16 +28,16 @@ def instance(doc_id: int, choice: int) -> Instance:
     return Instance("generate_until", {}, ("question", {}), choice, ("micro_math", doc_id, 2))
 
 
-def test_a_request_is_known_by_document_choice_and_repeat() -> None:
+def test_a_request_is_known_by_task_document_choice_and_repeat() -> None:
     first, second, third = instance(0, 0), instance(0, 1), instance(7, 0)
     # lm-eval lists an object once for each repeat.
     assert request_keys([first, first, second, second, third, third]) == [
-        (0, 0, 0),
-        (0, 0, 1),
-        (0, 1, 0),
-        (0, 1, 1),
-        (7, 0, 0),
-        (7, 0, 1),
+        ("micro_math", 0, 0, 0),
+        ("micro_math", 0, 0, 1),
+        ("micro_math", 0, 1, 0),
+        ("micro_math", 0, 1, 1),
+        ("micro_math", 7, 0, 0),
+        ("micro_math", 7, 0, 1),
     ]
 
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from lm_eval.api.instance import Instance
 
 from sdft_exp.config import Sampling
 from sdft_exp.evaluation import answering, likelihood
 from sdft_exp.evaluation.scoring import write_scores
+from sdft_exp.generation.engines import Hf
 from sdft_exp.models.identity import ModelRef
 from sdft_exp.tasks import registry
 
@@ -69,7 +71,7 @@ def test_choices_are_measured_journaled_resumed_and_scored(
 
     def write(out: Path, progress: Callable[[int, int, str], None]) -> list[dict[str, float]]:
         out.mkdir(exist_ok=True)
-        answering.write_answers(task, tiny_ref, None, GREEDY, 512, "eval", 20, out, progress)
+        answering.write_answers(task, tiny_ref, None, GREEDY, Hf(512), "eval", 20, out, progress)
         return [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
 
     answers = write(tmp_path / "undisturbed", lambda done, total, what: None)
@@ -89,7 +91,7 @@ def test_choices_are_measured_journaled_resumed_and_scored(
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "interrupted", interrupt)
     with (tmp_path / "interrupted" / answering.LIKELIHOOD_JOURNAL).open("a") as torn:
-        torn.write("[-3.0, false]\n[-1")
+        torn.write('{"start": 24, "values": [[-3.0, fal')
     resumed: list[int] = []
     assert write(tmp_path / "interrupted", lambda done, total, what: resumed.append(done)) == answers
     assert resumed == [24, 36, 48, 60]
@@ -99,6 +101,32 @@ def test_choices_are_measured_journaled_resumed_and_scored(
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["metrics"]["acc"] == pytest.approx(sum(choice == 1 for choice in best) / 20)
     assert (scores["version"], scores["n"]) == ("3", 20)
+
+
+def requests(count: int) -> list[Instance]:
+    words = ["the", "cat", "sat", "on", "a", "mat", "and", "ate", "fish"]
+    pairs = [(" ".join(words[: 1 + n % 9]), f" {words[n % 5]}") for n in range(count)]
+    return [Instance("loglikelihood", {}, pair, 0) for pair in pairs]
+
+
+def test_processes_measure_what_one_measures_also_behind_a_killed_attempt(tmp_path: Path, tiny_ref: ModelRef) -> None:
+    asked = requests(2 * likelihood.CHUNK + 5)
+    told: list[int] = []
+    one = likelihood.likelihoods(tiny_ref, None, asked, tmp_path / "one", lambda *_: None)
+    two = likelihood.likelihoods(
+        tiny_ref, None, asked, tmp_path / "two", lambda done, total, what: told.append(done), workers=2
+    )
+    assert two == one and len(one) == len(asked)
+    assert told == sorted(told) and told[-1] == len(asked)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+    made = [json.loads(line) for line in (tmp_path / "one").read_text().splitlines()]
+    made[1]["values"] = [[-1.0, True, 0]] * likelihood.CHUNK  # can be told from what is measured
+    (tmp_path / "torn.shard-001").write_text(json.dumps(made[1]) + '\n{"start": 0, "val')
+    again = likelihood.likelihoods(tiny_ref, None, asked, tmp_path / "torn", lambda *_: None, workers=2)
+    kept = slice(likelihood.CHUNK, 2 * likelihood.CHUNK)
+    assert again[kept] == [(-1.0, True, 0)] * likelihood.CHUNK
+    assert again[: kept.start] + again[kept.stop :] == one[: kept.start] + one[kept.stop :]
 
 
 def test_an_adapter_changes_what_is_measured(tmp_path: Path, tiny_ref: ModelRef, task: registry.Task) -> None:
@@ -113,7 +141,7 @@ def test_an_adapter_changes_what_is_measured(tmp_path: Path, tiny_ref: ModelRef,
 
     def measured(adapter: Path | None) -> list[float]:
         answering.write_answers(
-            task, tiny_ref, adapter, GREEDY, 512, "eval", 2, tmp_path, lambda done, total, what: None
+            task, tiny_ref, adapter, GREEDY, Hf(512), "eval", 2, tmp_path, lambda done, total, what: None
         )
         lines = (tmp_path / "answers.jsonl").read_text().splitlines()
         return [json.loads(line)["loglikelihood"] for line in lines]

@@ -95,7 +95,9 @@ def test_lm_evals_own_tools_read_the_files(tmp_path: Path) -> None:
 
 def test_a_missing_answer_is_named(tmp_path: Path) -> None:
     answers = record(tmp_path, "micro_math", ["8", "9"])
-    with pytest.raises(UserError, match=r"answers\.jsonl: no answer for \(question, choice, repeat\) \(2, 0, 0\)"):
+    with pytest.raises(
+        UserError, match=r"answers\.jsonl: no answer for \(task, question, choice, repeat\) \(.micro_math., 2, 0, 0\)"
+    ):
         write_scores(MATH, answers, "answer/abc", {}, "eval", 3, tmp_path)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from sdft_exp.generation.batches import plan_batches
 from sdft_exp.generation.requests import Request
@@ -19,6 +20,11 @@ def test_longest_first_and_filled_to_the_budget():
 
 def test_one_that_fills_more_than_the_budget_stands_alone():
     assert [len(batch) for batch in plan_batches([request("a", 50), request("b", 1)], 1, 10)] == [1, 1]
+
+
+def test_a_length_of_prompt_and_answer_together_is_the_width():
+    bounded = [replace(request(name, 5), max_length=8) for name in "abc"]
+    assert [len(batch) for batch in plan_batches(bounded, 100, 24)] == [3]
 
 
 def test_the_plan_does_not_depend_on_the_order_of_the_requests():

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from sdft_exp.config import LaunchConfig, LoraDefaults, ModelConfig, RewritingDefaults
+from sdft_exp.compose import compose
+from sdft_exp.config import FullDefaults, LoraDefaults, ModelConfig, RewritingDefaults
 from sdft_exp.errors import ConfigError
 from sdft_exp.models import identity
 from sdft_exp.models.identity import check_room, check_targets, model_ref, public_name
 from sdft_exp.stage import keyed
 
-LAUNCH = LaunchConfig(device="cpu", threads=2)
+LAUNCH = compose(["launch.device=cpu", "launch.threads=2"]).launch
 
 
 def model(path: str, **changes: object) -> ModelConfig:
@@ -25,8 +26,10 @@ def model(path: str, **changes: object) -> ModelConfig:
         "dtype": "float32",
         "train_dtype": "bfloat16",
         "lora": LoraDefaults(targets=("q_proj",), learning_rate=1e-4, batch_size=8),
+        "full": FullDefaults(learning_rate=1e-4, batch_size=8),
         "rewriting": RewritingDefaults(temperature=0.0, max_new_tokens=16),
         "trust_remote_code": False,
+        "shape": None,
     }
     return ModelConfig(**(fields | changes))
 

@@ -84,3 +84,13 @@ def test_twelve_jobs_of_eight_tasks_take_less_than_two_seconds() -> None:
         for job in range(17):
             interval(over_seeds(means[:, 3 * job : 3 * job + 3], [0, 1, 2]), 0.95)
     assert time.perf_counter() - started < 2
+
+
+def test_values_that_are_not_there_are_in_no_mean() -> None:
+    values = np.array([[1.0, 0.0, np.nan, 1.0]])
+    found = resampled_means(values, 500, "task")[:, 0]
+    filled, there = resampled_means(np.array([[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 1.0]]), 500, "task").T
+    drawn = there > 0  # else only the missing one was drawn
+    assert np.allclose(found[drawn], filled[drawn] / there[drawn])
+    assert np.allclose(found[~drawn], 2 / 3)
+    assert not drawn.all()

@@ -85,6 +85,16 @@ def test_a_hub_set_and_model_are_named_and_a_folder_is_not_given_away(summary: d
         assert str(tmp_path) not in text
 
 
+def test_a_fully_trained_model_is_a_model_of_its_own(summary: dict[str, Any], tmp_path: Path) -> None:
+    tuning = SimpleNamespace(name="full", learning_rate=1e-3, scheduler="cosine", epochs=4.0, batch_size=8)
+    write_card(tmp_path, _label(summary, 1, 1), _config(tuning=tuning), summary)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    front = yaml.safe_load(text.split("---")[1])
+    assert front["library_name"] == "transformers" and "full" in front["tags"]
+    assert "**Training:** full, every weight; learning rate 0.001 (cosine), 4 epochs" in text
+    assert 'AutoModelForCausalLM.from_pretrained("model")' in text and "peft" not in text.lower()
+
+
 def test_a_job_without_a_row_gets_no_card(summary: dict[str, Any], tmp_path: Path) -> None:
     write_card(tmp_path, "another job", _config(), summary)
     assert not (tmp_path / "README.md").exists()

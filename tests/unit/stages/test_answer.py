@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from sdft_exp.config import EvalConfig, GenerationConfig, RunConfig, Sampling
+from sdft_exp.config import EvalConfig, HfGeneration, RunConfig, Sampling
 from sdft_exp.errors import ConfigError
 from sdft_exp.models.identity import ModelRef
-from sdft_exp.stage import Stage, source_modules
+from sdft_exp.stage import Cost, Stage, source_modules
 from sdft_exp.stages import answer, score
 from sdft_exp.tasks import registry
 
@@ -33,7 +33,11 @@ def _model(monkeypatch: pytest.MonkeyPatch) -> None:
             threads=1,
         )
 
+    def cost(config: Any, template: Any, samples: int | None, *others: Any, **more: Any) -> Cost:
+        return Cost(samples)
+
     monkeypatch.setattr(answer, "model_ref", reference)
+    monkeypatch.setattr(answer, "answering", cost)
 
 
 def config(sampling: Sampling = GREEDY, batch_tokens: int = 512, model: str = "a", **changes: Any) -> RunConfig:
@@ -41,8 +45,8 @@ def config(sampling: Sampling = GREEDY, batch_tokens: int = 512, model: str = "a
     return RunConfig.model_construct(
         model=model,
         launch=None,
-        generation=GenerationConfig(name="hf", sampling=GREEDY, batch_tokens=batch_tokens),
-        eval=EvalConfig(**{**measured, "sampling": sampling, **changes}),
+        generation=HfGeneration(name="hf", sampling=GREEDY, batch_tokens=batch_tokens, workers=None),
+        eval=EvalConfig.model_construct(data=None, **{**measured, "sampling": sampling, **changes}),
     )
 
 
@@ -79,6 +83,27 @@ def test_a_task_that_asks_for_greedy_decoding_ignores_how_the_others_sample(monk
     assert key(Sampling(temperature=0.7, top_p=0.5, top_k=3, max_new_tokens=64, seed=5)) == key(GREEDY)
 
 
+def test_a_task_with_a_length_of_its_own_keys_by_it_and_hands_it_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sdft_exp.evaluation import answering
+
+    seen: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(answering, "write_answers", lambda *given: seen.append(given))
+    known = registry.task("micro", "micro_math")
+    before = key()
+    for length in (100, 200):
+        bounded = registry.Task(**{**vars(known), "max_length": length})
+        monkeypatch.setattr(registry, "task", lambda protocol, name, bounded=bounded: bounded)
+        stage = answer.stage(config(), "micro_math", None)
+        assert stage.key != before
+        assert stage.key == key(GREEDY.model_copy(update={"max_new_tokens": 7}))
+        assert dict(stage.params.decoding) == GREEDY.model_dump() | {"max_new_tokens": length, "max_length": length}
+        answer.run(stage.params, {}, tmp_path, print)
+        assert seen.pop()[3] == GREEDY.model_copy(update={"max_new_tokens": length})
+        before = stage.key
+
+
 def test_the_answers_of_the_seed_take_no_training() -> None:
     assert answer.stage(config(), "micro_math", None).inputs == {}
     train = Stage("train", {"seed": 0})
@@ -108,6 +133,25 @@ def test_the_adapter_is_that_of_the_training(tmp_path: Path, monkeypatch: pytest
         ("micro_math", None, GREEDY),
         ("micro_math", tmp_path / "train" / "adapter", GREEDY),
     ]
+
+
+def test_a_fully_trained_model_is_asked_as_the_seed_lm_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sdft_exp.evaluation import answering
+
+    seen: list[Any] = []
+    monkeypatch.setattr(answering, "write_answers", lambda *given: seen.append(given))
+    params = answer.stage(config(), "micro_math", None).params
+    model = tmp_path / "train" / "model"
+    model.mkdir(parents=True)
+    for size in (1, 2):  # made again in the same place
+        (model / "model.safetensors").write_bytes(b"w" * size)
+        answer.run(params, {"train": tmp_path / "train"}, tmp_path, print)
+    refs = [given[1] for given in seen]
+    assert [given[2] for given in seen] == [None, None]
+    assert {(ref.path, ref.revision) for ref in refs} == {(str(model), None)}
+    asked = (params.model.prompt_format, params.model.dtype, params.model.device)
+    assert {(ref.prompt_format, ref.dtype, ref.device) for ref in refs} == {asked}
+    assert len({ref.digest for ref in refs} | {params.model.digest}) == 3
 
 
 def test_the_source_that_keys_the_answers_holds_no_scorer() -> None:

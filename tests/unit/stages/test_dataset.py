@@ -74,7 +74,7 @@ def test_overlong_rows_are_refused_on_request(path: Path, tiny_tokenizer: Path) 
 
 def test_a_hub_set_costs_nothing_to_plan() -> None:
     stage = dataset.stage(compose(["dataset=alpaca", "dataset.revision=abc", "model=llama2_7b_chat"]))
-    assert (stage.cost.samples, stage.cost.tokens) == (2000, None)
+    assert stage.cost.samples == 2000 and stage.cost.rough and stage.has_key
 
 
 def test_ten_thousand_rows_are_planned_quickly(tmp_path: Path, tiny_tokenizer: Path) -> None:
@@ -86,3 +86,21 @@ def test_ten_thousand_rows_are_planned_quickly(tmp_path: Path, tiny_tokenizer: P
     stage = dataset.stage(config)
     assert time.process_time() - start < 2.0  # 0.5 s on an idle core
     assert stage.cost.samples == 10_000
+
+
+def test_a_set_without_a_revision_is_planned_where_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked = []
+
+    def offline(*_: object, **__: object) -> None:
+        asked.append(1)
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", offline)
+    config = compose(["model=llama2_7b_chat", "dataset=alpaca", "dataset.hub=org/unpinned", "dataset.revision=null"])
+    first, second = dataset.stage(config), dataset.stage(config)
+    assert first.cost.samples == 2000 and first.cost.rough
+    assert not first.has_key and first.obstacle == second.obstacle
+    assert first.obstacle.startswith("dataset.hub=org/unpinned: has no pinned revision and cannot be had (no network)")
+    assert asked == [1]

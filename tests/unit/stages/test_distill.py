@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sdft_exp.errors import ConfigError
+from sdft_exp.generation.engines import Hf
 from sdft_exp.stages import distill
 from sdft_exp.stages.distill import Distill
 
@@ -29,7 +30,7 @@ def write_rows(folder: Path, responses: list[str]) -> Path:
 
 
 def params(ref, batch_tokens: int = 10**5) -> Distill:
-    return Distill(model=ref, template="alpaca_distill_using", sampling=SAMPLING, batch_tokens=batch_tokens)
+    return Distill(model=ref, template="alpaca_distill_using", sampling=SAMPLING, engine=Hf(batch_tokens))
 
 
 def completions(out: Path) -> list[dict]:
@@ -132,8 +133,8 @@ def test_the_cost_counts_prompts_and_room_for_new_tokens():
     assert (stage.cost.samples, stage.cost.tokens) == (20, sum(map(len, prompts)) + 20 * 10)
 
 
-def test_a_hub_model_that_is_not_here_is_planned_without_its_tokens(tmp_path):
+def test_a_hub_model_that_is_not_here_is_planned_by_estimate(tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"instruction": "say", "output": "a"}) + "\n")
     stage = planned("model=llama2_7b_chat", "dataset=jsonl", f"dataset.path={rows}", "dataset.size=null")
-    assert (stage.cost.samples, stage.cost.tokens) == (1, None)
+    assert (stage.cost.samples, stage.cost.rough, stage.cost.most) == (1, True, True)

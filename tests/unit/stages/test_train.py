@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sdft_exp.errors import DataError
+from sdft_exp.stage import source_digest, source_modules
 from sdft_exp.stages import train
 from sdft_exp.stages.train import Train
 from sdft_exp.training.settings import Lora, Optimisation
@@ -36,9 +37,12 @@ def params(ref) -> Train:
             max_grad_norm=1.0,
         ),
         layout=None,
+        zero=None,
         micro_batch_tokens=1000,
         checkpoint_steps=2,
         base="tiny",
+        gpus=1,
+        nodes=1,
     )
 
 
@@ -91,6 +95,41 @@ def test_nothing_of_the_machine_and_the_same_bytes_twice(tiny_wide_ref, tmp_path
     config = json.loads(first["adapter/adapter_config.json"])
     assert config["base_model_name_or_path"] == "tiny"
     assert config["target_modules"] == ["q_proj", "v_proj"]
+
+
+def test_full_training_leaves_a_model_that_loads_by_itself(tiny_wide_ref, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    mix = write_mix(tmp_path / "mix", ["a cat", "b", "the mat"])
+    full = replace(params(tiny_wide_ref), lora=None)
+    out = run(full, mix, tmp_path / "out")
+    assert sorted(path.name for path in out.iterdir()) == ["curve.jsonl", "model", "stats.json"]
+    model = AutoModelForCausalLM.from_pretrained(out / "model")
+    seed = AutoModelForCausalLM.from_pretrained(tiny_wide_ref.path)
+    moved = {name: not torch.equal(part, seed.state_dict()[name]) for name, part in model.state_dict().items()}
+    assert all(moved.values()), moved
+    assert json.loads((out / "stats.json").read_text())["trainable_parameters"] == seed.num_parameters()
+    assert AutoTokenizer.from_pretrained(out / "model")("a cat").input_ids[0] == 1
+    assert files(run(full, mix, tmp_path / "again")) == files(out)
+    for name, content in files(out).items():
+        assert str(tmp_path).encode() not in content and tiny_wide_ref.path.encode() not in content, name
+
+
+def test_full_training_in_bfloat16_keeps_float32_weights_until_the_end(tiny_wide_ref, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    mix = write_mix(tmp_path / "mix", ["a cat", "b", "the mat"])
+    small = replace(params(tiny_wide_ref).optimisation, learning_rate=1e-6)
+    given = replace(params(replace(tiny_wide_ref, dtype="bfloat16")), lora=None, optimisation=small)
+    out = run(given, mix, tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(out / "model", dtype="auto")
+    assert model.dtype == torch.bfloat16
+    curve = [json.loads(line)["loss"] for line in (out / "curve.jsonl").read_text().splitlines()]
+    exact = run(replace(given, model=tiny_wide_ref), mix, tmp_path / "exact")
+    expected = [json.loads(line)["loss"] for line in (exact / "curve.jsonl").read_text().splitlines()]
+    assert curve != expected and curve == pytest.approx(expected, rel=0.02)  # bfloat16 has 8 bits
 
 
 def test_overlong_rows_are_an_error_that_names_one_where_asked(tiny_wide_ref, tmp_path):
@@ -153,6 +192,38 @@ def test_the_key_holds_what_changes_the_adapter_and_nothing_else():
         "dataset.cutoff=99",
     )
     assert len({key, *(planned(override).key for override in other)}) == 10
+
+
+def test_full_training_is_keyed_by_its_own_settings():
+    key = planned("tuning=full").key
+    assert planned("tuning=full", "tuning.micro_batch_tokens=7", "model.lora.batch_size=3").key == key
+    others = ("seed=1", "tuning.learning_rate=0.1", "model.full.batch_size=3", "model.train_dtype=bfloat16")
+    assert len({key, planned().key, *(planned("tuning=full", override).key for override in others)}) == 6
+
+
+def test_how_many_processes_is_no_part_of_the_key_and_what_zero_does_is():
+    alone = planned("tuning=full").key
+    key = planned("tuning=full", "tuning.deepspeed=zero2").key
+    assert planned("tuning=full", "tuning.deepspeed=zero2", "launch.gpus=4").key == key
+    assert len({alone, key, planned("tuning=full", "tuning.deepspeed=zero3").key}) == 3
+    # Where dropout draws by process it is; and so is the code that nothing else imports.
+    dropped = ("tuning.deepspeed=zero2", "tuning.dropout=0.1")
+    assert planned(*dropped, "launch.gpus=4").key != planned(*dropped).key
+    assert planned(*dropped).params.zero.source == source_digest("sdft_exp.training.rank")
+    assert "sdft_exp.training.rank" not in source_modules("sdft_exp.stages.train")
+    assert {"sdft_exp.training.trainer", "sdft_exp.training.work"} <= set(source_modules("sdft_exp.training.rank"))
+
+
+def test_what_deepspeed_lacks_here_is_told_before_a_run(monkeypatch):
+    import importlib.util
+
+    assert planned("tuning=full", "tuning.deepspeed=zero2", "launch.gpus=2").obstacle == ""
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    apart = planned("tuning.deepspeed=zero2", "launch.nodes=2")
+    assert apart.obstacle == "launch.nodes=2: this is no Slurm job; start it in one, sbatch --nodes=2"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "pip install -c constraints.txt -e '.[deepspeed]'" in planned("tuning.deepspeed=zero2").obstacle
+    assert planned("tuning=full").obstacle == ""
 
 
 def test_under_dropout_the_layout_of_the_batches_is_keyed():

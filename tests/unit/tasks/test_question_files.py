@@ -84,3 +84,28 @@ def test_a_file_that_changed_after_the_plan_is_refused(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(DataError, match="is gone"):
         unchanged(dataclasses.replace(found))
+
+
+def test_lm_evals_own_tasks_ask_from_a_copy_of_their_data_set(tmp_path: Path) -> None:
+    hellaswag = registry.task("knowledge", "hellaswag")
+    for place in "ab":
+        (tmp_path / place / "hellaswag" / "data").mkdir(parents=True)
+        (tmp_path / place / "hellaswag" / "data" / "test.parquet").write_bytes(b"rows")
+    (tmp_path / "b" / "hellaswag" / ".cache").mkdir()
+    (tmp_path / "b" / "hellaswag" / ".cache" / "notes").write_text("when and whence it came")
+    first, second = (find(hellaswag, str(tmp_path / place)) for place in "ab")
+    assert first is not None and second is not None
+    assert keyed(first) == keyed(second)
+    assert unchanged(first) == tmp_path / "a" / "hellaswag"
+    (tmp_path / "b" / "hellaswag" / "data" / "test.parquet").rename(tmp_path / "b" / "hellaswag" / "test.parquet")
+    assert keyed(find(hellaswag, str(tmp_path / "b"))) != keyed(first)
+    (tmp_path / "a" / "hellaswag" / "data" / "test.parquet").write_bytes(b"other")
+    with pytest.raises(DataError, match="is gone or has changed since the run was planned"):
+        unchanged(first)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError) as refused:
+        find(hellaswag, str(tmp_path / "empty"))
+    assert str(refused.value) == (
+        f"eval.data={tmp_path}/empty: holds no folder hellaswag with a copy of the data set Rowan/hellaswag, from "
+        "which hellaswag asks; put it there, or set eval.data=null to ask the hub"
+    )

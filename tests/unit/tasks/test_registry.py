@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., reg
 
 
 def test_the_protocol_lists_its_tasks_and_no_shared_file() -> None:
-    assert registry.protocols() == ["micro", "paper"]
+    assert registry.protocols() == ["knowledge", "micro", "paper", "strict"]
     assert registry.task_names("micro") == MICRO
 
 
@@ -82,6 +83,13 @@ def test_another_scorer_or_version_keeps_the_answers(edited: Callable[..., regis
         after = edited(file, old, new)
         assert after.prompts == before.prompts
         assert after.rules != before.rules
+
+
+def test_greedy_decoding_is_no_other_question(edited: Callable[..., registry.Task]) -> None:
+    before = registry.task("micro", "micro_math")
+    after = edited("_base.yaml", "until: []", "until: [], do_sample: false")
+    assert after.prompts == before.prompts
+    assert after.greedy and not before.greedy
 
 
 def test_another_question_prompt_or_ending_changes_answers_and_scores(edited: Callable[..., registry.Task]) -> None:
@@ -145,6 +153,13 @@ def test_data_that_cannot_be_keyed_is_refused(mine: Callable[[str], registry.Tas
     with pytest.raises(ValueError, match=r"mine\.yaml: wants `dataset_kwargs\.revision`, a commit of org/set"):
         mine(hub)
     mine(hub.replace("{}", "{revision: 0123abc}"))
+    custom = hub.replace("dataset_path: org/set\n", "custom_dataset: !function sdft_exp.tasks.paper.docs.docs\n")
+    for place in ("org/set", "https://x.org/main/set.json"):
+        with pytest.raises(ValueError, match=rf"wants `dataset_kwargs\.revision`, a commit of {place}"):
+            mine(custom.replace("{}", f"{{hub: {place!r}}}"))
+    mine(custom.replace("{}", "{hub: org/set, revision: 0123abc}"))
+    mine(custom.replace("{}", f"{{hub: 'https://x.org/{'0' * 40}/set.json'}}"))
+    mine(custom)  # made by the function itself
     with pytest.raises(ValueError, match=r"mine\.yaml: wants `dataset_kwargs\.data_files`"):
         mine(LOCAL.replace("{data_files: {test: [questions.jsonl]}}", "{}"))
     Path("questions.jsonl").unlink()
@@ -155,16 +170,20 @@ def test_data_that_cannot_be_keyed_is_refused(mine: Callable[[str], registry.Tas
 def test_lm_eval_reads_the_very_same_config() -> None:
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    for name in MICRO:
-        path = registry.ROOT / "micro" / f"{name}.yaml"
-        theirs = load_yaml(path, resolve_func=False)
-        ours = registry._read(path)
-        for key, value in ours.items():
-            if isinstance(value, str) and value.startswith("!function "):
-                assert theirs[key].endswith("/" + value.removeprefix("!function "))
-            else:
-                assert theirs[key] == value
-        assert theirs.keys() == ours.keys()
+    def plain(value: Any) -> Any:
+        """Functions by their names alone: theirs are joined to the folder of the file that names them."""
+        if isinstance(value, dict):
+            return {key: plain(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [plain(part) for part in value]
+        if isinstance(value, str) and ("!function " in value or value.startswith(str(registry.ROOT))):
+            return value.replace("!function ", "/").rpartition("/")[2]
+        return value
+
+    for protocol in registry.protocols():
+        for name in registry.task_names(protocol):
+            path = registry.ROOT / protocol / f"{name}.yaml"
+            assert plain(load_yaml(path, resolve_func=False)) == plain(registry._read(path))
 
 
 def test_reading_every_task_imports_neither_torch_nor_lm_eval() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from sdft_exp.training.schedule import plan_micro_batches, plan_steps
+from sdft_exp.training.schedule import deal, plan_micro_batches, plan_steps
 
 
 def test_every_epoch_holds_every_row_once_in_an_order_of_its_own():
@@ -37,3 +37,16 @@ def test_micro_batches_are_filled_longest_first():
 
 def test_a_row_over_the_budget_stands_alone():
     assert plan_micro_batches([50, 3, 60], budget=10) == [[2], [0], [1]]
+
+
+def test_rows_are_dealt_by_their_tokens():
+    # 9 to the first, 8 and then 5 to the second (8 < 9), 2 and then 1 to the first (9 < 13, 11 < 13).
+    assert deal([5, 9, 2, 8, 1], processes=2) == [[1, 2, 4], [3, 0]]
+
+
+def test_one_process_has_every_row_and_some_of_many_have_none():
+    lengths = [5, 9, 2]
+    (alone,) = deal(lengths, processes=1)
+    assert plan_micro_batches([lengths[place] for place in alone], 10) == plan_micro_batches([9, 5, 2], 10)
+    assert sorted(alone) == [0, 1, 2]
+    assert deal(lengths, processes=4) == [[1], [0], [2], []]

@@ -13,6 +13,7 @@ import pytest
 
 from sdft_exp.data.encode import IGNORED, Example
 from sdft_exp.errors import ConfigError, UserError
+from sdft_exp.stopping import Stopped, listen
 from sdft_exp.training.schedule import plan_steps
 from sdft_exp.training.settings import Lora, Optimisation
 
@@ -64,13 +65,18 @@ def base():
 
 
 def train(folder: Path, lora=LORA, settings=SETTINGS, tokens=2048, checkpoint_steps=3, progress=silent):
-    from sdft_exp.models.adapter import with_adapter
     from sdft_exp.training.trainer import tune
 
-    model = with_adapter(base(), lora, settings.seed)
+    model = trainable(lora, settings)
     curve = tune(model, examples(), 0, settings, tokens, checkpoint_steps, folder, progress)
     weights = {name: part.detach().clone() for name, part in model.named_parameters() if part.requires_grad}
     return curve, weights
+
+
+def trainable(lora: Lora | None, settings: Optimisation):
+    from sdft_exp.models.adapter import with_adapter
+
+    return base() if lora is None else with_adapter(base(), lora, settings.seed)
 
 
 def same_bits(one, other) -> bool:
@@ -79,14 +85,12 @@ def same_bits(one, other) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def reference(settings: Optimisation, lora: Lora, rate):
+def reference(settings: Optimisation, lora: Lora | None, rate):
     """Row by row on full logits, torch's own AdamW and clipping, the schedule by its formula."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    from sdft_exp.models.adapter import with_adapter
-
-    model = with_adapter(base(), lora, settings.seed).train()
+    model = trainable(lora, settings).train()
     parts = [part for part in model.parameters() if part.requires_grad]
     optimizer = torch.optim.AdamW(parts, lr=1.0, weight_decay=settings.weight_decay)
     rows = examples()
@@ -121,6 +125,7 @@ def constant_after_warmup(step: int, steps: int) -> float:
     return 1e-2 * min(1.0, step / math.ceil(0.25 * steps))
 
 
+@pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "full"])
 @pytest.mark.parametrize(
     "changes, rate",
     [
@@ -131,10 +136,10 @@ def constant_after_warmup(step: int, steps: int) -> float:
     ],
     ids=["cosine", "linear", "constant with warmup", "clipped, part of an epoch"],
 )
-def test_equal_to_a_loop_written_by_hand(tmp_path, changes, rate):
-    settings = dataclasses.replace(SETTINGS, **changes)
-    curve, weights = train(tmp_path, settings=settings, tokens=60)
-    expected, expected_weights = reference(settings, LORA, rate)
+def test_equal_to_a_loop_written_by_hand(tmp_path, changes, rate, lora):
+    settings = dataclasses.replace(SETTINGS, **({} if lora else {"weight_decay": 0.0}) | changes)
+    curve, weights = train(tmp_path, lora=lora, settings=settings, tokens=60)
+    expected, expected_weights = reference(settings, lora, rate)
     assert [line["step"] for line in curve] == list(range(1, len(expected) + 1))
     for line, (loss, norm, learning_rate, tokens) in zip(curve, expected, strict=True):
         assert line["loss"] == pytest.approx(loss, rel=2e-5)
@@ -173,24 +178,50 @@ import test_trainer
 def die(done, total, what):
     if done == {step}:
         os.kill(os.getpid(), signal.SIGKILL)
-lora = replace(test_trainer.LORA, dropout={dropout})
+lora = {lora}
+lora = lora and replace(test_trainer.LORA, dropout=lora["dropout"])
 test_trainer.train(Path({folder!r}), lora=lora, progress=die)
 """
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_a_killed_training_ends_in_the_same_bits(tmp_path, dropout):
-    lora = dataclasses.replace(LORA, dropout=dropout)
+@pytest.mark.parametrize("told", [{"dropout": 0.0}, {"dropout": 0.3}, None], ids=["lora", "dropout", "full"])
+def test_a_killed_training_ends_in_the_same_bits(tmp_path, told):
+    lora = told and dataclasses.replace(LORA, **told)
     curve, weights = train(tmp_path / "whole", lora=lora)
     assert len(curve) == 10
     killed = tmp_path / "killed"
     # Steps 3, 6 and 9 leave checkpoints: killed after the first, then before the third is written.
     for step, last in ((5, 3), (9, 6)):
-        script = KILLED.format(tests=str(Path(__file__).parent), step=step, dropout=dropout, folder=str(killed))
+        script = KILLED.format(tests=str(Path(__file__).parent), step=step, lora=told, folder=str(killed))
         ended = subprocess.run([sys.executable, "-c", script], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
         assert ended.returncode == -signal.SIGKILL
         assert [path.name for path in killed.iterdir()] == [f"checkpoint-{last}"]
     resumed_curve, resumed = train(killed, lora=lora)
+    assert resumed_curve == curve
+    assert same_bits(resumed, weights)
+
+
+@pytest.mark.usefixtures("listening")
+def test_a_training_that_is_asked_to_stop_goes_on_from_that_step(tmp_path):
+    """As often as it takes: at steps 2, 4, 6 and at the last one, none of which leaves a checkpoint by itself."""
+    curve, weights = train(tmp_path / "whole", checkpoint_steps=50)
+    begun = []
+    for step in (2, 4, 6, 10):
+        told = []
+
+        def ask(done, total, what, step=step, told=told):
+            told.append(done)
+            if done == step:
+                os.kill(os.getpid(), signal.SIGUSR2)
+
+        listen()
+        with pytest.raises(Stopped):
+            train(tmp_path / "stopped", checkpoint_steps=50, progress=ask)
+        assert [path.name for path in (tmp_path / "stopped").iterdir()] == [f"checkpoint-{step}"]
+        begun.append(told[0])
+    assert begun == [1, 3, 5, 7]
+    listen()
+    resumed_curve, resumed = train(tmp_path / "stopped", checkpoint_steps=50)
     assert resumed_curve == curve
     assert same_bits(resumed, weights)
 

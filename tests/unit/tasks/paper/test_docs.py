@@ -89,6 +89,7 @@ def test_without_the_hub_one_line_names_eval_data(monkeypatch: pytest.MonkeyPatc
 
 def test_every_benchmark_names_a_pinned_place_and_the_published_count() -> None:
     sizes = {"gsm8k": 1319, "multiarith": 180, "openfunctions": 112, "advbench": 520, "advbench_jailbreak": 520}
+    sizes["alpaca_eval"] = 805
     for name, size in sizes.items():
         known = kwargs(name)
         pin = known.get("revision") or known["hub"].split("/")[5]
@@ -99,7 +100,7 @@ def test_every_benchmark_names_a_pinned_place_and_the_published_count() -> None:
 @pytest.mark.real_data
 @pytest.mark.skipif(not (ROOT / "gsm8k_test.json").is_file(), reason="the real data sets are not here")
 def test_the_real_files_hold_the_published_counts_and_gsm8k_is_one_set_in_two_forms() -> None:
-    for name in ("gsm8k", "multiarith", "openfunctions", "advbench"):
+    for name in ("gsm8k", "multiarith", "openfunctions", "advbench", "alpaca_eval"):
         known = kwargs(name)
         read = [docs(**known, data=str(ROOT / file))["eval"].to_list() for file in known["files"]]
         assert [len(rows) for rows in read] == [known["size"]] * len(read)

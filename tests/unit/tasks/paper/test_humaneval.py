@@ -45,6 +45,13 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def test_the_authors_length_counts_the_prompt_and_strict_has_the_configs() -> None:
+    # reference/hyperparameters.json, sdft.evaluation.humaneval: max_length_generation 2048
+    assert registry.task("paper", "humaneval").max_length == 2048
+    assert registry.task("strict", "humaneval").max_length is None
+    assert registry.task("paper", "gsm8k").max_length is None
+
+
 class Says(TaskLM):
     """Says what `answer` makes of each question."""
 

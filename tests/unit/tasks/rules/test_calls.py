@@ -53,6 +53,12 @@ def test_parameters() -> None:
         ("f(a=1, b=2)", "f(a=1)", 0, "other_call"),
         ("f(1)", "f(a=1)", 0, "other_call"),  # no instruction names the parameters
         ("f(a=1); f(a=2)", "f(a=1)", 0, "several_calls"),
+        ("You can use the `f()` function: f(a=1)", "f(a=1)", 1, "same_call"),
+        ("`f(...)` is best, f: f( a=1 )", "f(a=1)", 1, "other_writing"),
+        ("Use f().", "f(a=1)", 0, "no_call"),
+        ("f(); f(a=2); f(a=1)", "f(a=1)", 0, "several_calls"),
+        ("f(a=...)", "f(a=1)", 0, "other_call"),
+        ("f() or f(a=1)", "f()", 0, "several_calls"),
         ("my.f(a=1)", "f(a=1)", 0, "longer_name"),
         ("print(f(a=1))", "f(a=1)", 0, "within_another_call"),
         ("f(a='x,y')", "f(a='x, y')", 0, "inside_quotes"),

@@ -16,7 +16,7 @@ from sdft_exp.tasks.rules.numbers import DIFFERENCES, number, stated_value
     [
         ("The answer is 18.", "18"),
         ("The answer is: **$1,000.50**", "1000.50"),
-        ("the final answers are 3 and 4", "3"),
+        ("the final answers are 3 and 4", "4"),  # neither ends the statement
         ("ANSWER: 7 apples, which is 2 more than 5", "7"),
         ("The answer is 9 * 2 = 18 because 3 were eaten.", "18"),  # after the last equals sign
         ("The answer is 18 (x = 2).", "18"),  # but not in an aside
@@ -49,6 +49,46 @@ from sdft_exp.tasks.rules.numbers import DIFFERENCES, number, stated_value
         ("3 of CO2", "3"),
         ("in version 2.0.1", None),
         ("none", None),
+        # How chat models end.
+        ("The answer is $18.", "18"),
+        ("Therefore, the answer is 18 dollars. She had 3.", "18"),
+        ("the answer is: **72**", "72"),
+        ("**The answer is 72.** He has 3 left", "72"),
+        ("**Final Answer:** 72 clips\nin 2 months", "72"),
+        ("The final answer is 5 + 6 = 11.\n2", "11"),
+        ("The answer is 5 apples + 6 apples = 11 apples, or 1 basket", "11"),
+        ("The answer is 5 * (3 + 4) = 35. 2", "35"),
+        ("The answer is 5 x (3 + 4), or 35", "35"),
+        ("So the answer is x = 11, with 2 left", "11"),
+        ("The answer is 18 = 3 * 6.", "18"),
+        ("The answer is 18 (3 + 15 = 18).", "18"),
+        ("The answer is 18 - see step 3", "18"),
+        ("The answer is 18: 3 times 6", "18"),
+        ("The answer is 18 dollars in the 3 days.", "18"),
+        ("#### 18", "18"),
+        (r"The final answer is: $\boxed{18}$ (step 3)", "18"),
+        (r"The answer is \(18\). It has 2 digits", "18"),
+        (r"The answer is $\text{18}$, in 2 steps", "18"),
+        (r"The answer is \$18, in 2 steps", "18"),
+        ("The answer is approximately 33.33, in 2 steps", "33.33"),
+        ("The answer is -$18, in 2 steps", "-18"),
+        # What states nothing, so that the last value counts.
+        ("The answer is 5 times 6, or 30.", "30"),
+        ("The final answer is that 2 boys have 30 marbles", "30"),
+        ("The answer is 1/2 of 60, so 30", "30"),
+        ("The answer is 5 for each of 6 boys, so 30", "30"),
+        ("The answer is 5 in 6 bags, or 30", "30"),
+        ("The answer is 30 - 5, so 25", "25"),
+        ("The answer is total = 5 + 6. That is 11", "11"),
+        ("Here is the answer:\n\n1. 5 and 6\n2. That is 11", "11"),
+        ("#### 1. Add up\n5 and 6 are 11", "11"),
+        ("The answer is 18. The answer is right, said all 3.", "18"),  # but an earlier statement does
+        # What stands behind "not" is no value.
+        ("The answer is not 30, it is 25.", "25"),
+        ("It is 25. The answer is not **30**.", "25"),
+        ("It is of course 18, not $9.", "18"),
+        ("It isn't 30", None),
+        ("18, but I am not 100% sure", "18"),
     ],
 )
 def test_stated_value(text: str, expression: str | None) -> None:
@@ -81,6 +121,13 @@ def test_stated_value(text: str, expression: str | None) -> None:
         ("100%", "1", 1, "percent"),
         ("50%", "50", 1, "same_value"),
         ("5", "none", 0, "no_number_in_reference"),
+        ("The answer is 5 times 6, or 30.", "30", 1, "same_value"),
+        ("The final answer is that 2 boys have 30 marbles", "30", 1, "same_value"),
+        ("The answer is 1/2 of 60, so 30", "30", 1, "same_value"),
+        ("The answer is not 30, it is 25.", "30", 0, "other_value"),
+        ("It is 25, not 30.", "30", 0, "negated"),
+        ("It is 25, not 30.", "25", 1, "negated"),
+        ("It is not 30.", "30", 0, "negated"),
     ],
 )
 def test_number(prediction: str, reference: str, score: float, reason: str) -> None:
@@ -122,6 +169,8 @@ def test_random_texts_differ_from_paper_for_listed_reasons_only() -> None:
         r"\frac{1}{2}",
         "CO",
         " is ",
+        " not ",
+        " in ",
     ]
     reasons = set()
     for _ in range(3_000):

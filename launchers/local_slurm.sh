@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# A real Slurm on one node, for tests and for trying things: launchers/local_slurm.sh up|down|status
+#
+# As root, in a container or a virtual machine of yours (tried on Debian 12, Slurm 22.05); `make slurm` installs what it
+# needs. Two partitions: `main`, the default, and `urgent`, whose jobs preempt and requeue those of `main` (a signal
+# first, 20 seconds later the end). Processes are tracked by their parents (no cgroup), there is no accounting (no
+# sacct), and jobs run as root. Everything lies in one folder, but for the client's configuration in /etc/slurm and a
+# line in /etc/hosts; `down` cancels all jobs, ends the daemons that `up` started, and removes all of it.
+set -euo pipefail
+
+STATE=${SDFT_SLURM_STATE:-/tmp/sdft_local_slurm}
+CONF=/etc/slurm/slurm.conf
+MARK="made by launchers/local_slurm.sh"
+HOST=$(hostname -s)
+DAEMONS=(slurmd slurmctld munged) # in the order in which they are ended
+PATH=$PATH:/usr/sbin:/sbin
+
+refuse() { echo "local_slurm: $*" >&2; exit 1; }
+
+waits() { # waits SECONDS COMMAND...: until it succeeds
+  local tries=$(($1 * 10)); shift
+  for ((i = 0; i < tries; i++)); do "$@" >/dev/null 2>&1 && return; sleep 0.1; done
+  return 1
+}
+
+alive() { [[ -s $STATE/$1.pid && $(readlink "/proc/$(<"$STATE/$1.pid")/exe") == */"$1"* ]]; }
+dead() { ! alive "$1"; }
+answers() { scontrol ping | grep -q ' UP'; }
+ready() { sinfo -h -p main -o %T | grep -qE '^(idle|mixed|allocated)$'; }
+empty() { [[ -z $(squeue -h -o %i) ]]; }
+ours() { grep -qs "$MARK" "$CONF"; }
+
+configure() {
+  local cores memory
+  cores=$(nproc)
+  memory=$(awk '/^MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
+  mkdir -p "$STATE"/{slurmctld,slurmd} /etc/slurm
+  chmod 755 "$STATE"
+  [[ -s $STATE/munge.key ]] || (umask 077 && dd if=/dev/urandom of="$STATE/munge.key" bs=1024 count=1 2>/dev/null)
+  grep -qw "$HOST" /etc/hosts || echo "127.0.0.1 $HOST # $MARK" >>/etc/hosts
+  # cred_expire: a requeued job waits for it, 120 s otherwise. preempt_send_user_signal: a preempted job gets the signal
+  # of its --signal when its grace begins, and not only SIGTERM.
+  cat >"$CONF" <<END
+# $MARK
+ClusterName=sdft
+SlurmctldHost=$HOST(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket=$STATE/munge.socket,cred_expire=5
+MpiDefault=none
+MailProg=/bin/true
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,batch_sched_delay=0,bf_interval=1
+SlurmctldParameters=preempt_send_user_signal
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+KillWait=5
+ReturnToService=2
+SlurmctldPort=16817
+SlurmdPort=16818
+SlurmctldPidFile=$STATE/slurmctld.pid
+SlurmdPidFile=$STATE/slurmd.pid
+StateSaveLocation=$STATE/slurmctld
+SlurmdSpoolDir=$STATE/slurmd
+SlurmctldLogFile=$STATE/slurmctld.log
+SlurmdLogFile=$STATE/slurmd.log
+JobCompType=jobcomp/none
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+NodeName=$HOST NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory State=UNKNOWN
+PartitionName=main Nodes=$HOST Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
+PartitionName=urgent Nodes=$HOST MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+END
+}
+
+up() {
+  for program in slurmctld slurmd sbatch munged; do
+    command -v $program >/dev/null || refuse "$program is missing; install it: make slurm"
+  done
+  if [[ -e $CONF ]] && ! ours; then refuse "$CONF is another Slurm's; this one is for machines that have none"; fi
+  configure
+  # munged wants no other process of the same socket, and takes root only by force.
+  alive munged || munged --force --key-file="$STATE/munge.key" --socket="$STATE/munge.socket" \
+    --pid-file="$STATE/munged.pid" --log-file="$STATE/munged.log" --seed-file="$STATE/munged.seed" 2>"$STATE/munged.err" \
+    || refuse "munged did not start: $(tail -1 "$STATE/munged.err")"
+  waits 10 munge -S "$STATE/munge.socket" -n || refuse "munged does not answer: see $STATE/munged.log"
+  alive slurmctld || slurmctld
+  waits 20 answers || refuse "slurmctld does not answer: see $STATE/slurmctld.log"
+  alive slurmd || slurmd
+  waits 20 ready || refuse "the node is not up: see $STATE/slurmd.log"
+  sinfo
+}
+
+down() {
+  if ours && alive slurmctld; then
+    squeue -h -o %A | sort -u | xargs -r scancel || true
+    waits 20 empty || true
+  fi
+  for daemon in "${DAEMONS[@]}"; do
+    alive "$daemon" || continue
+    kill "$(<"$STATE/$daemon.pid")"
+    waits 20 dead "$daemon" || kill -9 "$(<"$STATE/$daemon.pid")"
+  done
+  if ours; then rm -f "$CONF"; fi
+  if grep -q "$MARK" /etc/hosts; then
+    grep -v "$MARK" /etc/hosts >"$STATE/hosts"
+    cat "$STATE/hosts" >/etc/hosts # not by renaming: a container may have mounted the file
+  fi
+  rm -rf "$STATE"
+}
+
+status() {
+  if ! ours || ! answers >/dev/null 2>&1; then echo "local_slurm: not running"; exit 1; fi
+  sinfo
+  squeue
+}
+
+[[ ${1:-} =~ ^(up|down|status)$ ]] || { echo "usage: launchers/local_slurm.sh up|down|status" >&2; exit 2; }
+[[ $1 == status || $EUID == 0 ]] || refuse "needs root, to write $CONF and to run jobs"
+"$1"

@@ -1,0 +1,315 @@
+"""Asks a judge on any OpenAI-compatible server: questions in, replies out in their order, each kept as it comes.
+
+Built on the `openai` package, whose client retries what a server could not answer, with growing pauses, and waits as
+long as Retry-After asks for. A reply that could be read is kept by judge and question, for good, so that no question is
+ever paid for twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sdft_exp.config import JudgeConfig
+from sdft_exp.errors import UserError
+from sdft_exp.stage import Progress, canonical, keyed, unkeyed
+from sdft_exp.tracking.redact import redact
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+ATTEMPTS = 3  # of a question whose reply cannot be read
+# A judge that decodes greedily would say the same again.
+RETRY_TEMPERATURE = 1.0
+_PROBES = 3  # questions that a server may refuse, one by one, before the crowd is asked
+_OPENAI = "https://api.openai.com/v1"
+_OPENAI_KEY = "OPENAI_API_KEY"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A judge as stages know it: what it says depends on the first three; the rest is how it is reached.
+
+    Attributes:
+        model: what the server calls it; "" where none is named.
+        temperature: None: the server's own.
+        length_parameter: what the server calls `max_new_tokens`.
+        key_variable: the environment variable that holds the key, which itself stands nowhere; None: OPENAI_API_KEY for
+            OpenAI's own server, and no key for another.
+        timeout: seconds a request.
+        retries: of a request that the server could not answer.
+        price_in, price_out: dollars a million tokens, None where not known.
+    """
+
+    model: str
+    temperature: float | None
+    max_new_tokens: int
+    base_url: str | None = unkeyed()
+    key_variable: str | None = unkeyed()
+    concurrency: int = unkeyed()
+    timeout: float = unkeyed()
+    retries: int = unkeyed()
+    price_in: float | None = unkeyed(default=None)
+    price_out: float | None = unkeyed(default=None)
+    length_parameter: Literal["max_tokens", "max_completion_tokens"] = unkeyed(default="max_tokens")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the judge is asked: (role, content) messages. `id` is unique in its list."""
+
+    id: str
+    messages: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back.
+
+    Attributes:
+        text: None where the judge failed; `failure` then says why.
+        prompt_tokens, completion_tokens: of all attempts, by the server's count; 0 where it tells none.
+        asked: attempts.
+    """
+
+    id: str
+    text: str | None
+    failure: str
+    prompt_tokens: int
+    completion_tokens: int
+    asked: int
+
+
+def judge_of(config: JudgeConfig) -> Judge:
+    """The judge that a config names."""
+    named = {field.name: getattr(config, field.name) for field in fields(Judge)}
+    return Judge(**named | {"model": config.model or ""})
+
+
+def obstacle(judge: Judge, packages: Sequence[str] = ("openai",)) -> str:
+    """Why `judge` cannot be asked from here and what to do, or ""; nothing is sent. `packages` are to be installed."""
+    if not judge.model:
+        return (
+            "eval.judge.model: a model must judge these answers and none is named; set it, and eval.judge.base_url "
+            "for a server other than OpenAI's, or leave advbench, xstest and alpaca_eval out of eval.tasks"
+        )
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        return f"eval.judge.model: needs {' and '.join(missing)}, not installed here; pip install -e '.[judge]'"
+    if _key_variable(judge) and not os.environ.get(_key_variable(judge)):
+        return (
+            f"eval.judge.key_variable: the environment has no {_key_variable(judge)}; export the key there, or set "
+            "eval.judge.base_url to a server that wants none"
+        )
+    return ""
+
+
+def dollars(judge: Judge, prompt_tokens: int, completion_tokens: int) -> float | None:
+    """What so many tokens cost, where both prices are known."""
+    if judge.price_in is None or judge.price_out is None:
+        return None
+    return (judge.price_in * prompt_tokens + judge.price_out * completion_tokens) / 1e6
+
+
+def ask(
+    judge: Judge, questions: Sequence[Question], kept: Path, progress: Progress, valid: Callable[[str], bool]
+) -> list[Reply]:
+    """The replies to `questions`, in their order; those in the folder `kept` are not asked again.
+
+    A reply that is not `valid` is asked for again, ATTEMPTS times in all; then, or where the server refuses the
+    question, or fails at it again when it answers others, the reply has no text. Valid replies are kept.
+
+    Raises:
+        UserError: the server cannot be reached or fails at everything, refuses the key or the settings, or does not
+            know the model. What was answered is kept.
+    """
+    digests = {question.id: _digest(judge, question) for question in questions}
+    replies = {
+        id_: reply for id_, digest in digests.items() if (reply := _read(kept, digest, id_)) and valid(reply.text or "")
+    }
+    waiting = [question for question in questions if question.id not in replies]
+    if not waiting:
+        return [replies[question.id] for question in questions]
+    client = _client(judge)
+
+    def note(reply: Reply) -> None:
+        replies[reply.id] = reply
+        if reply.text is not None:
+            _keep(kept, digests[reply.id], reply)
+        progress(len(replies), len(questions), "verdicts")
+
+    # A setting that the server refuses shows at the first question, where it has not answered any before.
+    probed = 0 if replies else _probe(client, judge, waiting, valid, note)
+    broken = _ask_all(client, judge, waiting[probed:], valid, note)
+    # What the server failed at is asked once more when all others are done. A server that answers a question it has
+    # answered before, and fails at these again, fails at these questions; else it is the server that is broken.
+    again = _ask_all(client, judge, broken, valid, note, patient=True)
+    if again:
+        answered = next(
+            (question for question in questions if replies.get(question.id, _NOTHING).text is not None), None
+        )
+        said = None if answered is None else _ask_one(client, judge, answered, lambda text: True)
+        if said is None or said.broken:
+            raise _server_error(judge, f"fails at {len(again)} questions")
+        for question, failure in again.items():
+            note(replace(_NOTHING, id=question.id, failure=f"the server failed at it twice: {failure}"))
+    if all(reply.text is None for reply in replies.values()):
+        first = replies[questions[0].id].failure
+        raise _server_error(judge, f"gave no verdict on any of {len(questions)} questions; on the first: {first}")
+    return [replies[question.id] for question in questions]
+
+
+@dataclass(frozen=True)
+class _Said:
+    """One question's outcome; `broken`: the server failed, which may be no fault of the question."""
+
+    reply: Reply
+    broken: bool = False
+    refused: bool = False
+
+
+_NOTHING = Reply("", None, "", 0, 0, 0)
+
+
+def _probe(
+    client: OpenAI,
+    judge: Judge,
+    waiting: Sequence[Question],
+    valid: Callable[[str], bool],
+    note: Callable[[Reply], None],
+) -> int:
+    """Ask one question after another until one is not refused; returns how many need not be asked any more."""
+    for number, question in enumerate(waiting[:_PROBES], start=1):
+        said = _ask_one(client, judge, question, valid)
+        if said.broken:
+            return number - 1
+        if not said.refused:
+            note(said.reply)
+            return number
+        note(said.reply)
+    raise _server_error(judge, f"refuses the first {number} questions ({said.reply.failure})")
+
+
+def _ask_all(
+    client: OpenAI,
+    judge: Judge,
+    questions: Iterable[Question],
+    valid: Callable[[str], bool],
+    note: Callable[[Reply], None],
+    *,
+    patient: bool = False,
+) -> dict[Question, str]:
+    """Ask them all, several at once; returns those that the server failed at, with what it said.
+
+    Raises:
+        UserError: the server failed at several in a row, unless `patient`.
+    """
+    broken: dict[Question, str] = {}
+    in_a_row = 0
+    with ThreadPoolExecutor(judge.concurrency) as pool:
+        futures = {pool.submit(_ask_one, client, judge, question, valid): question for question in questions}
+        try:
+            for future in as_completed(futures):
+                said = future.result()
+                if not said.broken:
+                    in_a_row = 0
+                    note(said.reply)
+                    continue
+                in_a_row += 1
+                broken[futures[future]] = said.reply.failure
+                if in_a_row > judge.concurrency and not patient:
+                    raise _server_error(judge, said.reply.failure)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return broken
+
+
+def _digest(judge: Judge, question: Question) -> str:
+    """Stands for a question to this judge."""
+    return hashlib.sha256(canonical([keyed(judge), keyed(question.messages)]).encode()).hexdigest()
+
+
+def _read(kept: Path, digest: str, name: str) -> Reply | None:
+    """The reply to a question, now called `name`; None where none is kept, or one that cannot be read."""
+    try:
+        return replace(Reply(**json.loads((kept / digest[:2] / f"{digest}.json").read_text(encoding="utf-8"))), id=name)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _keep(kept: Path, digest: str, reply: Reply) -> None:
+    """Keep a reply: whole or not at all, whoever else writes the same one."""
+    folder = kept / digest[:2]
+    beside = folder / f"{digest}.{uuid.uuid4().hex[:8]}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps(asdict(reply)), encoding="utf-8")
+        beside.replace(folder / f"{digest}.json")
+    except OSError as error:
+        raise UserError(f"{kept}: a judge's reply cannot be kept there ({error.strerror or error})") from None
+
+
+def _key_variable(judge: Judge) -> str:
+    """The environment variable whose key is sent, or "": a key of OpenAI's is none of another server's business."""
+    return judge.key_variable or ("" if judge.base_url else _OPENAI_KEY)
+
+
+def _client(judge: Judge) -> OpenAI:
+    import openai
+
+    wrong = obstacle(judge)
+    if wrong:
+        raise UserError(wrong)
+    key = os.environ[_key_variable(judge)] if _key_variable(judge) else "none"  # the package insists on one
+    url = judge.base_url or _OPENAI
+    return openai.OpenAI(api_key=key, base_url=url, timeout=judge.timeout, max_retries=judge.retries)
+
+
+def _ask_one(client: OpenAI, judge: Judge, question: Question, valid: Callable[[str], bool]) -> _Said:
+    import openai
+
+    read = written = 0
+    failure = ""
+    messages: list[Any] = [{"role": role, "content": content} for role, content in question.messages]
+    settings: dict[str, Any] = {judge.length_parameter: judge.max_new_tokens}
+    for attempt in range(1, ATTEMPTS + 1):
+        if judge.temperature is not None:
+            settings["temperature"] = judge.temperature if attempt == 1 else max(judge.temperature, RETRY_TEMPERATURE)
+        try:
+            answer = client.chat.completions.create(model=judge.model, messages=messages, **settings)
+        except openai.InternalServerError as error:
+            return _Said(Reply(question.id, None, _said(error), read, written, attempt), broken=True)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            return _Said(Reply(question.id, None, _said(error), read, written, attempt), refused=True)
+        except openai.OpenAIError as error:
+            raise _server_error(judge, _said(error)) from None
+        if answer.usage is not None:
+            read += answer.usage.prompt_tokens
+            written += answer.usage.completion_tokens
+        text = (answer.choices[0].message.content or "") if answer.choices else ""
+        if valid(text):
+            return _Said(Reply(question.id, text, "", read, written, attempt))
+        failure = f"no verdict can be read from {text.strip()[-80:]!r}" if text.strip() else "an empty reply"
+    return _Said(Reply(question.id, None, failure, read, written, ATTEMPTS))
+
+
+def _server_error(judge: Judge, said: str) -> UserError:
+    where = redact(judge.base_url) if judge.base_url else "OpenAI's server"
+    return UserError(
+        f"eval.judge.model={judge.model} at {where}: {said}; mend it and run again, what was judged is kept"
+    )
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error, without what a server echoes of our headers."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return str(redact(first, os.environ))

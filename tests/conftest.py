@@ -1,0 +1,61 @@
+"""Judges behind a real HTTP server, small stand-ins for public data sets, the Slurm of launchers/local_slurm.sh."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sdft_exp.judging.client import Judge
+from sdft_exp.judging.scripted import MODEL, Script, refusal, server
+from tests.knowledge_sets import write_all
+
+LOCAL_SLURM = Path(__file__).resolve().parents[1] / "launchers" / "local_slurm.sh"
+Serve = Callable[..., tuple[Judge, list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Start a server with a script; gives the judge that asks it, and the list of what it was asked."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    running = []
+
+    def start(script: Script = refusal, **changes: Any) -> tuple[Judge, list[dict[str, Any]]]:
+        serving = server(script)
+        running.append(serving)
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{serving.server_address[1]}/v1"
+        settings: dict[str, Any] = {"model": MODEL, "temperature": 0.0, "max_new_tokens": 64, "base_url": url}
+        settings |= {"key_variable": None, "concurrency": 4, "timeout": 10.0, "retries": 0}
+        return Judge(**settings | changes), serving.requests  # type: ignore[attr-defined]
+
+    yield start
+    for serving in running:
+        serving.shutdown()
+        serving.server_close()
+
+
+@pytest.fixture(scope="session")
+def knowledge_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for eval.data with what lm-eval's own tasks ask from."""
+    root = tmp_path_factory.mktemp("knowledge_sets")
+    write_all(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def _slurm_runs() -> bool:
+    return subprocess.run([LOCAL_SLURM, "status"], capture_output=True, timeout=60).returncode == 0
+
+
+@pytest.fixture
+def needs_slurm(_slurm_runs: bool) -> None:
+    """The test submits jobs: only ever to our own Slurm, never to a cluster that this machine may belong to."""
+    if not _slurm_runs:
+        reason = "no local Slurm: make slurm && launchers/local_slurm.sh up"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)

@@ -1,0 +1,103 @@
+"""Small stand-ins for the data sets of lm-eval's own tasks, in the true columns and layout of their repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Rows = Sequence[Mapping[str, Any]]
+SPLITS = ("train", "dev", "validation", "test")  # the few-shot splits have to be there, as lm-eval reads them
+SUBJECT_ROWS = {"anatomy": 5, "astronomy": 3}  # of MMLU; one each of its other 55 subjects
+
+
+def write_set(folder: Path, configs: Mapping[str, Rows]) -> None:
+    """A data set's repository: a card that names its configs, and a parquet file of each split."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    listed = []
+    for name, rows in configs.items():
+        (folder / name).mkdir(parents=True)
+        for split in SPLITS:
+            pq.write_table(pa.Table.from_pylist([dict(row) for row in rows]), folder / name / f"{split}.parquet")
+        listed.append(
+            {"config_name": name, "data_files": [{"split": s, "path": f"{name}/{s}.parquet"} for s in SPLITS]}
+        )
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': listed})}---\n", encoding="utf-8")
+
+
+def subjects() -> list[str]:
+    """MMLU's subjects, from lm-eval's own files."""
+    from sdft_exp.tasks import lm_eval_tasks
+
+    folder = lm_eval_tasks.root() / "mmlu" / "default"
+    return sorted(path.stem.removeprefix("mmlu_") for path in folder.glob("mmlu_*.yaml"))
+
+
+def mmlu(subject: str) -> Rows:
+    return [
+        {"question": f"How many is {n} and 1?", "subject": subject, "choices": list("1234"), "answer": n % 4}
+        for n in range(SUBJECT_ROWS.get(subject, 1))
+    ]
+
+
+def arc(kind: str, rows: int) -> Rows:
+    labels = list("ABCD")
+    choices = {"text": ["a stone", "a fish", "the sun in the sky", "salt"], "label": labels}
+    return [
+        {"id": f"{kind}_{n}", "question": f"What swims in river {n}?", "choices": choices, "answerKey": labels[n % 4]}
+        for n in range(rows)
+    ]
+
+
+def truthful(rows: int) -> Rows:
+    return [
+        {
+            "question": f"What happens on day {n}?",
+            "mc1_targets": {"choices": ["Nothing happens.", "The sky falls down."], "labels": [1, 0]},
+            "mc2_targets": {"choices": ["It rains.", "Nothing happens.", "The sky falls."], "labels": [0, 1, 1]},
+        }
+        for n in range(rows)
+    ]
+
+
+def hellaswag(rows: int) -> Rows:
+    return [
+        {
+            "ind": n,
+            "activity_label": "Cooking fish",
+            "ctx_a": f"A cook takes {n} fish.",
+            "ctx_b": "the cook",
+            "ctx": f"A cook takes {n} fish. the cook",
+            "endings": ["eats the fish.", "[step] sleeps on the table.", "is a stone.", "flies."],
+            "source_id": f"made~{n}",
+            "split": "val",
+            "split_type": "indomain",
+            "label": str(n % 4),
+        }
+        for n in range(rows)
+    ]
+
+
+def winogrande(rows: int) -> Rows:
+    return [
+        {
+            "sentence": f"Ann gave Bob {n} fish because _ was hungry.",
+            "option1": "Ann",
+            "option2": "Bob",
+            "answer": str(1 + n % 2),
+        }
+        for n in range(rows)
+    ]
+
+
+def write_all(root: Path) -> None:
+    """All five, where eval.data looks for them."""
+    write_set(root / "mmlu", {subject: mmlu(subject) for subject in subjects()})
+    write_set(root / "ai2_arc", {"ARC-Easy": arc("easy", 5), "ARC-Challenge": arc("challenge", 3)})
+    write_set(root / "truthful_qa", {"multiple_choice": truthful(5)})
+    write_set(root / "hellaswag", {"default": hellaswag(6)})
+    write_set(root / "winogrande", {"winogrande_xl": winogrande(6)})

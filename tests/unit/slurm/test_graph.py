@@ -1,0 +1,85 @@
+"""Which stages make a Slurm job, and which follows which, on graphs small enough to draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sdft_exp.slurm.graph import Job, arrays_of, graph_table, jobs_of
+from sdft_exp.stage import Stage
+
+
+@dataclass(frozen=True)
+class Params:
+    number: int = 0
+
+
+def stage(name: str, *inputs: Stage, number: int = 0) -> Stage:
+    return Stage(name, Params(number), {str(place): one for place, one in enumerate(inputs)}, label=f"{name} {number}")
+
+
+DATASET = stage("dataset")
+DISTILL = stage("distill", DATASET)
+SELECT = stage("select", DATASET, DISTILL)
+MIX = stage("mix", DATASET, SELECT, number=1)
+PLAIN = stage("mix", DATASET, number=0)
+TRAINS = [stage("train", MIX, number=seed) for seed in range(3)]
+PLAIN_TRAIN = stage("train", PLAIN)
+SEED_ANSWER = stage("answer", number=99)
+SEED_SCORE = stage("score", SEED_ANSWER)
+
+
+def told(jobs: list[Job]) -> list[tuple[str, list[int]]]:
+    return [(job.label, sorted(job.after)) for job in jobs]
+
+
+def test_light_stages_go_along_with_what_they_need() -> None:
+    jobs = jobs_of([DATASET, DISTILL, SELECT, MIX, *TRAINS, SEED_ANSWER, SEED_SCORE], {})
+    assert told(jobs) == [
+        ("dataset + distill + select + mix", []),
+        ("train", [0]),
+        ("train", [0]),
+        ("train", [0]),
+        ("answer + score", []),
+    ]
+
+
+def test_a_light_stage_that_two_jobs_need_is_a_job_of_its_own() -> None:
+    jobs = jobs_of([DATASET, PLAIN, PLAIN_TRAIN, DISTILL, SELECT, MIX, *TRAINS], {})
+    assert told(jobs)[:4] == [("dataset + mix", []), ("train", [0]), ("distill + select + mix", [0]), ("train", [2])]
+
+
+def test_a_light_stage_that_one_job_needs_goes_into_it() -> None:
+    assert told(jobs_of([MIX, TRAINS[0]], {})) == [("mix + train", [])]  # dataset and select are there
+
+
+def test_scores_of_answers_that_are_there_are_one_job() -> None:
+    answers = [stage("answer", number=number) for number in range(4)]
+    scores = [stage("score", answer) for answer in answers]
+    assert told(jobs_of(scores, {})) == [("4 score", [])]
+
+
+def test_a_score_of_two_answers_follows_both() -> None:
+    answers = [stage("answer", number=number) for number in range(2)]
+    both = stage("score", *answers)
+    assert told(jobs_of([*answers, both], {})) == [("answer", []), ("answer", []), ("score", [0, 1])]
+
+
+def test_what_a_submitted_job_makes_is_waited_for_and_not_made_again() -> None:
+    jobs = jobs_of([DISTILL, SELECT, MIX, TRAINS[0]], {one.address: "7_1" for one in (DISTILL, SELECT, MIX)})
+    assert [(job.label, job.after, job.after_submitted) for job in jobs] == [("train", set(), {"7_1"})]
+
+
+def test_jobs_that_follow_alike_are_an_array_and_those_that_others_need_come_first() -> None:
+    jobs = jobs_of([SEED_ANSWER, SEED_SCORE, DATASET, DISTILL, SELECT, MIX, *TRAINS], {})
+    arrays = arrays_of(jobs)
+    assert [[job.label for job in array.of(jobs)] for array in arrays] == [
+        ["dataset + distill + select + mix"],
+        ["answer + score"],
+        ["train"] * 3,
+    ]
+    assert graph_table(jobs, arrays).splitlines()[1:] == [
+        "  1     1  -           dataset + distill + select + mix: distill 0",
+        "  2     1  -           answer + score: answer 99",
+        "  3     3  1           train: train 0 and 2 more",
+        "  4     1  all ended   report",
+    ]

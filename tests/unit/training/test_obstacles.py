@@ -1,0 +1,57 @@
+"""A training that cannot fit is refused in one line, with what would fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sdft_exp.compose import compose
+from sdft_exp.stages import dataset, mix, train
+from sdft_exp.training import obstacles
+
+
+def told(*overrides: str) -> str:
+    config = compose(["dataset=micro_chat", "method=vanilla", "tuning=full", "launch.device=cpu", *overrides])
+    return train.stage(config, mix.stage(config, dataset.stage(config), None)).obstacle
+
+
+def test_what_fits_is_no_obstacle() -> None:
+    assert told() == "" and told("launch.memory=1") == ""
+
+
+def test_a_smaller_pass_is_the_first_way_out() -> None:
+    line = told("launch.memory=0.05")
+    assert line.startswith("training needs about 0.056 GB a process and there are 0.05; ")
+    assert "; tuning.micro_batch_tokens=512 would take 0.049" in line
+    assert told("launch.memory=0.05", "tuning.micro_batch_tokens=512") == ""
+
+
+def test_where_weights_alone_are_too_many_it_says_so() -> None:
+    assert told("launch.memory=0.01").endswith("tuning=lora takes less")
+
+
+def test_on_gpus_zero_is_a_way_out_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sdft_exp import estimate
+
+    def four() -> list[str]:
+        return ["0", "1", "2", "3"]
+
+    monkeypatch.setattr(obstacles, "cuda_devices", four)
+    monkeypatch.setattr(estimate, "cuda_devices", four)
+    line = told("launch.device=auto", "launch.memory=0.017", "tuning.micro_batch_tokens=200")
+    assert " GB a GPU and there are 0.017; tuning.deepspeed=zero" in line and " launch.gpus=4 would take " in line
+
+
+def test_processes_on_a_cpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(obstacles, "_free_memory", lambda: 60_000_000)
+    assert told() == ""
+    assert "there are 0.015" in told("tuning.deepspeed=zero2", "launch.gpus=4")
+
+
+def test_a_machine_that_tells_nothing_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*given: Any, **more: Any) -> None:
+        return None
+
+    monkeypatch.setattr(obstacles, "_free_memory", nothing)
+    assert told() == ""
