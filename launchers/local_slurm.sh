@@ -4,13 +4,16 @@
 # As root, in a container or a virtual machine of yours (tried on Debian 12, Slurm 22.05); `make slurm` installs what it
 # needs. Two partitions: `main`, the default, and `urgent`, whose jobs preempt and requeue those of `main` (a signal
 # first, 20 seconds later the end). Processes are tracked by their parents (no cgroup), there is no accounting (no
-# sacct), and jobs run as root. Everything lies in one folder, but for the client's configuration in /etc/slurm and a
-# line in /etc/hosts; `down` cancels all jobs, ends the daemons that `up` started, and removes all of it.
+# sacct), and jobs run as root. Everything lies in one folder, $SDFT_SLURM_STATE, but for a line in /etc/hosts where the
+# machine's own name has none; Slurm's commands find it by $SLURM_CONF, which `up` tells. Several may run side by side,
+# each with a folder and two ports of its own ($SDFT_SLURM_PORT and the next). `down` cancels all jobs, ends the daemons
+# that `up` started, and removes all of it.
 set -euo pipefail
 
 STATE=${SDFT_SLURM_STATE:-/tmp/sdft_local_slurm}
-CONF=/etc/slurm/slurm.conf
-MARK="made by launchers/local_slurm.sh"
+PORT=${SDFT_SLURM_PORT:-16817}
+export SLURM_CONF=$STATE/slurm.conf
+MARK="made by launchers/local_slurm.sh for $STATE"
 HOST=$(hostname -s)
 DAEMONS=(slurmd slurmctld munged) # in the order in which they are ended
 PATH=$PATH:/usr/sbin:/sbin
@@ -24,23 +27,22 @@ waits() { # waits SECONDS COMMAND...: until it succeeds
 }
 
 alive() { [[ -s $STATE/$1.pid && $(readlink "/proc/$(<"$STATE/$1.pid")/exe") == */"$1"* ]]; }
-dead() { ! alive "$1"; }
+gone() { ! kill -0 "$1"; }
 answers() { scontrol ping | grep -q ' UP'; }
 ready() { sinfo -h -p main -o %T | grep -qE '^(idle|mixed|allocated)$'; }
 empty() { [[ -z $(squeue -h -o %i) ]]; }
-ours() { grep -qs "$MARK" "$CONF"; }
 
 configure() {
   local cores memory
   cores=$(nproc)
   memory=$(awk '/^MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
-  mkdir -p "$STATE"/{slurmctld,slurmd} /etc/slurm
+  mkdir -p "$STATE"/{slurmctld,slurmd}
   chmod 755 "$STATE"
   [[ -s $STATE/munge.key ]] || (umask 077 && dd if=/dev/urandom of="$STATE/munge.key" bs=1024 count=1 2>/dev/null)
   grep -qw "$HOST" /etc/hosts || echo "127.0.0.1 $HOST # $MARK" >>/etc/hosts
   # cred_expire: a requeued job waits for it, 120 s otherwise. preempt_send_user_signal: a preempted job gets the signal
   # of its --signal when its grace begins, and not only SIGTERM.
-  cat >"$CONF" <<END
+  cat >"$SLURM_CONF" <<END
 # $MARK
 ClusterName=sdft
 SlurmctldHost=$HOST(127.0.0.1)
@@ -62,8 +64,8 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=5
 ReturnToService=2
-SlurmctldPort=16817
-SlurmdPort=16818
+SlurmctldPort=$PORT
+SlurmdPort=$((PORT + 1))
 SlurmctldPidFile=$STATE/slurmctld.pid
 SlurmdPidFile=$STATE/slurmd.pid
 StateSaveLocation=$STATE/slurmctld
@@ -83,7 +85,7 @@ up() {
   for program in slurmctld slurmd sbatch munged; do
     command -v $program >/dev/null || refuse "$program is missing; install it: make slurm"
   done
-  if [[ -e $CONF ]] && ! ours; then refuse "$CONF is another Slurm's; this one is for machines that have none"; fi
+  if alive slurmctld && alive slurmd && alive munged; then refuse "it is up: export SLURM_CONF=$SLURM_CONF"; fi
   configure
   # munged wants no other process of the same socket, and takes root only by force.
   alive munged || munged --force --key-file="$STATE/munge.key" --socket="$STATE/munge.socket" \
@@ -95,32 +97,34 @@ up() {
   alive slurmd || slurmd
   waits 20 ready || refuse "the node is not up: see $STATE/slurmd.log"
   sinfo
+  echo "local_slurm: for Slurm's commands to find it: export SLURM_CONF=$SLURM_CONF"
 }
 
 down() {
-  if ours && alive slurmctld; then
+  if alive slurmctld; then
     squeue -h -o %A | sort -u | xargs -r scancel || true
     waits 20 empty || true
   fi
+  local daemon pid
   for daemon in "${DAEMONS[@]}"; do
     alive "$daemon" || continue
-    kill "$(<"$STATE/$daemon.pid")"
-    waits 20 dead "$daemon" || kill -9 "$(<"$STATE/$daemon.pid")"
+    pid=$(<"$STATE/$daemon.pid")
+    kill "$pid"
+    waits 20 gone "$pid" || kill -9 "$pid"
   done
-  if ours; then rm -f "$CONF"; fi
-  if grep -q "$MARK" /etc/hosts; then
-    grep -v "$MARK" /etc/hosts >"$STATE/hosts"
+  if grep -qF "$MARK" /etc/hosts; then
+    grep -vF "$MARK" /etc/hosts >"$STATE/hosts"
     cat "$STATE/hosts" >/etc/hosts # not by renaming: a container may have mounted the file
   fi
   rm -rf "$STATE"
 }
 
 status() {
-  if ! ours || ! answers >/dev/null 2>&1; then echo "local_slurm: not running"; exit 1; fi
+  if [[ ! -e $SLURM_CONF ]] || ! answers >/dev/null 2>&1; then echo "local_slurm: not running"; exit 1; fi
   sinfo
   squeue
 }
 
 [[ ${1:-} =~ ^(up|down|status)$ ]] || { echo "usage: launchers/local_slurm.sh up|down|status" >&2; exit 2; }
-[[ $1 == status || $EUID == 0 ]] || refuse "needs root, to write $CONF and to run jobs"
+[[ $1 == status || $EUID == 0 ]] || refuse "needs root, to run jobs"
 "$1"

@@ -1,4 +1,4 @@
-"""One invocation: judge the jobs, plan, make what is missing, report, leave a folder for people. Imports no torch."""
+"""One invocation: check the jobs, plan, make what is missing, report, leave a folder for people. Imports no torch."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run_one(composed: DictConfig, overrides: list[str]) -> int:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The judged jobs of one invocation, their plan, and where their results go."""
+    """The checked jobs of one invocation, their plan, and where their results go."""
 
     jobs: list[Job]
     planned: Plan
@@ -95,12 +95,12 @@ class Sweep:
 
 
 def plan_jobs(composed: Sequence[DictConfig], overrides: Sequence[Sequence[str]], folder: Path) -> Sweep:
-    """Judge jobs and plan them as one graph of unique stages; nothing is started or written.
+    """Check jobs and plan them as one graph of unique stages; nothing is started or written.
 
     Raises:
         UserError: a mistake in the config or the data of any job.
     """
-    jobs = _judge(composed, overrides)
+    jobs = _checked(composed, overrides)
     planned = plan([job.experiment for job in jobs], Store(jobs[0].config.paths.store))
     return Sweep(jobs, planned, folder, OmegaConf.select(composed[0], "hydra.runtime.choices.experiment"))
 
@@ -242,7 +242,7 @@ def _overview(title: str, jobs: int, planned: Plan) -> str:
     return f"{title}: {named}, {len(planned.nodes)} stages, {hits} hit; to run: {to_run}{price(planned.missing)}"
 
 
-def _judge(composed: Sequence[DictConfig], overrides: Sequence[Sequence[str]]) -> list[Job]:
+def _checked(composed: Sequence[DictConfig], overrides: Sequence[Sequence[str]]) -> list[Job]:
     """Every job's config and stages, or the first mistake with the job it is in. Nothing has started yet."""
     varying = _varying_overrides(overrides)
     jobs = []

@@ -55,8 +55,8 @@ def score_file(
         raise DataError(f"{path}: no such file; name a file of predictions that is there")
     records = list(read_records(path))
     if rubric is None:
-        judging = rule(protocol, task)
-        found = [_by_rule(judging, record, f"{path}:{record.line}") for record in records]
+        applied = rule(protocol, task)
+        found = [_by_rule(applied, record, f"{path}:{record.line}") for record in records]
         more: dict[str, Any] = {}
     else:
         if judge is None:
@@ -79,12 +79,12 @@ def score_file(
     return summary | more, samples
 
 
-def _by_rule(judging: Rule, record: Record, where: str) -> dict[str, Any]:
+def _by_rule(applied: Rule, record: Record, where: str) -> dict[str, Any]:
     prediction = _text(record.values, PREDICTION, where)
-    reference = _text(record.values, REFERENCE, where) if judging.reads_reference else ""
+    reference = _text(record.values, REFERENCE, where) if applied.reads_reference else ""
     instruction = next((record.values[name] for name in INSTRUCTION if isinstance(record.values.get(name), str)), "")
     try:
-        return judging.judge(prediction, reference, instruction)._asdict()
+        return applied.score(prediction, reference, instruction)._asdict()
     except NoReference as error:
         name = _present(record.values, REFERENCE)
         raise DataError(f"{where}: field {name!r} {error}; mend the line or take it out") from None

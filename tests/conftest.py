@@ -1,9 +1,8 @@
-"""Judges behind a real HTTP server, small stand-ins for public data sets, the Slurm of launchers/local_slurm.sh."""
+"""Judges behind a real HTTP server, small stand-ins for public data sets, a Slurm."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +13,8 @@ import pytest
 from sdft_exp.judging.client import Judge
 from sdft_exp.judging.scripted import MODEL, Script, refusal, server
 from tests.knowledge_sets import write_all
+from tests.local_slurm import NoSlurm, local_slurm
 
-LOCAL_SLURM = Path(__file__).resolve().parents[1] / "launchers" / "local_slurm.sh"
 Serve = Callable[..., tuple[Judge, list[dict[str, Any]]]]
 
 
@@ -49,13 +48,17 @@ def knowledge_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _slurm_runs() -> bool:
-    return subprocess.run([LOCAL_SLURM, "status"], capture_output=True, timeout=60).returncode == 0
+def _slurm() -> Iterator[str | None]:
+    """A Slurm of this session's own; the reason where there is none."""
+    try:
+        with local_slurm():
+            yield None
+    except NoSlurm as reason:
+        yield str(reason)
 
 
 @pytest.fixture
-def needs_slurm(_slurm_runs: bool) -> None:
-    """The test submits jobs: only ever to our own Slurm, never to a cluster that this machine may belong to."""
-    if not _slurm_runs:
-        reason = "no local Slurm: make slurm && launchers/local_slurm.sh up"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+def needs_slurm(_slurm: str | None) -> None:
+    """The test submits jobs: only ever to a Slurm of its own, never to a cluster that this machine may belong to."""
+    if _slurm is not None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(_slurm)

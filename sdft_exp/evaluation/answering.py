@@ -109,7 +109,7 @@ def write_answers(
     `data` is a file or folder of the questions, for a task that takes one.
     """
     lm = AnsweringLM(task, model, adapter, sampling, engine, out, progress)
-    run_task(lm, task.protocol, task.name, split, limit, judge=False, data=data)
+    run_task(lm, task.protocol, task.name, split, limit, scored=False, data=data)
     lines = [json.dumps(answer, ensure_ascii=False) + "\n" for answer in lm.answers]
     (out / "answers.jsonl").write_text("".join(lines), encoding="utf-8")
     for journal in (TEXT_JOURNAL, LIKELIHOOD_JOURNAL):

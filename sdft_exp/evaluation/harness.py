@@ -56,7 +56,7 @@ def run_task(
     split: str,
     limit: int | None,
     *,
-    judge: bool,
+    scored: bool,
     data: Path | None = None,
     verdicts: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
@@ -66,14 +66,14 @@ def run_task(
         split: the split of the task's data to ask, "eval" or "dev"; a task that has no such split, and one of
             lm-eval's own, keeps what it has.
         limit: the first so many questions, of each of several; None for all.
-        judge: False leaves the task's own filters and scorer out (they may be costly, or run code) and only asks.
+        scored: False leaves the task's own filters and scorer out (they may be costly, or run code) and only asks.
         data: a file or folder of the questions, for a task that takes one; the results do not name it.
         verdicts: what a judge found of the answer to each question; the task's scorer gets it in place of the answer.
     """
     loaded = _load(protocol, task, split, data)
     for prepared in loaded["tasks"].values():
         prepared.set_fewshot_seed(FEWSHOT_SEED)
-        if not judge:
+        if not scored:
             prepared.override_metric("bypass")
             prepared._filters = [build_filter_ensemble("none", [("take_first", None)])]
         elif verdicts is not None:

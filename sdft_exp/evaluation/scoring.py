@@ -72,10 +72,10 @@ def write_scores(
     """
     verdicts = None if judged is None else _verdicts(judged)
     results = run_task(
-        RecordedLM(answers), task.protocol, task.name, split, limit, judge=True, data=data, verdicts=verdicts
+        RecordedLM(answers), task.protocol, task.name, split, limit, scored=True, data=data, verdicts=verdicts
     )
     if judged is not None:
-        results["configs"][task.name]["metadata"]["judge"] = _judge(judged)
+        results["configs"][task.name]["metadata"]["judge"] = _name_of_judge(judged)
     summary = summarise(task, results)
     if judged is not None:
         summary["judge"] = results["configs"][task.name]["metadata"]["judge"]
@@ -99,7 +99,7 @@ def _verdicts(judged: Path) -> dict[int, str]:
     return {line["doc_id"]: line["verdict"] for line in read_jsonl(judged / "verdicts.jsonl")}
 
 
-def _judge(judged: Path) -> str:
+def _name_of_judge(judged: Path) -> str:
     return str(json.loads((judged / "usage.json").read_text(encoding="utf-8"))["judge"])
 
 

@@ -26,10 +26,10 @@ from tests.chaos.machine import (
     tmpfs,
     until,
 )
-from tests.chaos.trial import ROOT, Results, Running, Trial
+from tests.chaos.trial import Results, Running, Trial
+from tests.local_slurm import NoSlurm, local_slurm
 
 TRAINING = "train-*/checkpoints/*/whole.json"
-LOCAL_SLURM = ROOT / "launchers" / "local_slurm.sh"
 THEN = "; then the same result"
 
 Fault = Callable[[Trial, Results], str]
@@ -103,8 +103,14 @@ def _stopped(trial: Trial, undisturbed: Results, send: Callable[[int, int], None
 
 def preemption(trial: Trial, undisturbed: Results) -> str:
     """The jobs of a sweep on a real Slurm, pushed aside by those of the other partition."""
-    if subprocess.run([LOCAL_SLURM, "status"], capture_output=True).returncode:
-        raise NotHere("no local Slurm: make slurm && launchers/local_slurm.sh up")
+    try:
+        with local_slurm():
+            return _preempted(trial, undisturbed)
+    except NoSlurm as reason:
+        raise NotHere(str(reason)) from None
+
+
+def _preempted(trial: Trial, undisturbed: Results) -> str:
     ended = trial.start(trial.command("-m", "hydra/launcher=slurm")).end()
     assert ended.code == 0, ended.out + ended.err
     for _ in range(2):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.local_slurm import state_of_slurm
+
 pytestmark = pytest.mark.integration
 
 # Gives way when the signal comes; its second start ends at once.
@@ -36,7 +38,8 @@ def wait_for(text: str, log: Path) -> None:
         if log.is_file() and text in log.read_text():
             return
         time.sleep(0.1)
-    raise AssertionError(f"no {text!r} in {log.read_text() if log.is_file() else 'a log that is not there'!r}")
+    found = repr(log.read_text()) if log.is_file() else "a log that is not there"
+    raise AssertionError(f"no {text!r} in {found}\n{state_of_slurm()}")
 
 
 @pytest.mark.usefixtures("needs_slurm")

@@ -16,6 +16,7 @@ import pytest
 
 from sdft_exp.slurm import queue
 from sdft_exp.slurm.state import Ledger, events, read_ledger
+from tests.local_slurm import state_of_slurm
 from tests.recipe.conftest import ROOT, SMALL, Bench
 
 pytestmark = [pytest.mark.recipe, pytest.mark.usefixtures("needs_slurm")]
@@ -87,7 +88,7 @@ def until(true: Callable[[], Any], what: str, seconds: float = 240) -> None:
         if true():
             return
         time.sleep(0.2)
-    raise AssertionError(f"waited {seconds} s for {what}")
+    raise AssertionError(f"waited {seconds} s for {what}\n{state_of_slurm()}")
 
 
 @pytest.fixture

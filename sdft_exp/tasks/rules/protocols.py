@@ -1,4 +1,4 @@
-"""The table of protocol and task: which rule judges, and its version."""
+"""The table of protocol and task: which rule scores, and its version."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ VERSIONS = {"paper": "1", "paper-rerun": "1", "strict": "2"}
 
 @dataclass(frozen=True)
 class Rule:
-    """How one task is judged under one protocol.
+    """How one task is scored under one protocol.
 
     Attributes:
-        judge: from prediction, reference and instruction (which may be "") to a score and its reason.
+        score: from prediction, reference and instruction (which may be "") to a score and its reason.
         reads_reference: whether a reference must be there.
         differences: the reasons for which a score may differ from the one of `paper`.
     """
 
     version: str
-    judge: Callable[[str, str, str], Judgement]
+    score: Callable[[str, str, str], Judgement]
     reads_reference: bool = True
     differences: tuple[str, ...] = ()
 
@@ -39,7 +39,7 @@ _PAPER = {
     "magicoder": Rule(VERSIONS["paper"], paper.code, reads_reference=False),
     "advbench": Rule(VERSIONS["paper"], paper.safety, reads_reference=False),
 }
-_RERUN = {task: Rule(VERSIONS["paper-rerun"], rule.judge, rule.reads_reference) for task, rule in _PAPER.items()}
+_RERUN = {task: Rule(VERSIONS["paper-rerun"], rule.score, rule.reads_reference) for task, rule in _PAPER.items()}
 _RERUN["openfunctions"] = Rule(VERSIONS["paper-rerun"], paper_rerun.call, differences=("values_at_their_places",))
 _STRICT = {
     "gsm8k": Rule(VERSIONS["strict"], numbers.number, differences=numbers.DIFFERENCES),

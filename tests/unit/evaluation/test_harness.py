@@ -43,10 +43,10 @@ def test_a_request_is_known_by_task_document_choice_and_repeat() -> None:
 
 def test_the_split_and_the_limit_decide_what_is_asked_and_a_judge_can_stay_out() -> None:
     lm = Echo()
-    results = run_task(lm, "micro", "micro_text", "dev", 5, judge=False)
+    results = run_task(lm, "micro", "micro_text", "dev", 5, scored=False)
     assert lm.asked == [item["instruction"] for item in eval_items("text", "dev", 5)]
     assert "accuracy,none" not in results["results"]["micro_text"]
-    judged = run_task(Echo(), "micro", "micro_text", "eval", 5, judge=True)
+    judged = run_task(Echo(), "micro", "micro_text", "eval", 5, scored=True)
     assert [sample["doc"]["id"] for sample in judged["samples"]["micro_text"]] == [
         item["id"] for item in eval_items("text", "eval", 5)
     ]
@@ -55,10 +55,10 @@ def test_the_split_and_the_limit_decide_what_is_asked_and_a_judge_can_stay_out()
 
 def test_all_questions_are_asked_without_a_limit() -> None:
     lm = Echo()
-    run_task(lm, "micro", "micro_knowledge", "eval", None, judge=False)
+    run_task(lm, "micro", "micro_knowledge", "eval", None, scored=False)
     assert len(set(lm.asked)) == 150
 
 
 def test_no_bar_and_no_log_reach_the_screen(capfd: pytest.CaptureFixture[str]) -> None:
-    run_task(Echo(), "micro", "micro_math", "eval", 3, judge=True)
+    run_task(Echo(), "micro", "micro_math", "eval", 3, scored=True)
     assert capfd.readouterr() == ("", "")

@@ -62,7 +62,7 @@ class Fixed(TaskLM):
 
 
 def judged(name: str, root: Path, says: Callable[[str, str], float], limit: int | None = None) -> dict[str, Any]:
-    results = run_task(Fixed(says), "knowledge", name, "eval", limit, judge=True, data=copy_of(name, root))
+    results = run_task(Fixed(says), "knowledge", name, "eval", limit, scored=True, data=copy_of(name, root))
     return summarise(known(name), results) | {"results": results}
 
 
@@ -293,7 +293,7 @@ def test_the_hub_is_asked_for_our_commit_and_one_that_cannot_be_had_is_one_line(
         return real(str(copy_of("hellaswag", knowledge_sets)), name)
 
     monkeypatch.setattr(datasets, "load_dataset", hub)
-    run_task(Fixed(lambda question, choice: 0.0), "knowledge", "hellaswag", "eval", 1, judge=True)
+    run_task(Fixed(lambda question, choice: 0.0), "knowledge", "hellaswag", "eval", 1, scored=True)
     own = known("hellaswag").lm_eval
     assert own is not None
     assert seen == {"path": "Rowan/hellaswag", "revision": own.revision}
@@ -303,7 +303,7 @@ def test_the_hub_is_asked_for_our_commit_and_one_that_cannot_be_had_is_one_line(
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
     with pytest.raises(DataError) as refused:
-        run_task(Fixed(lambda question, choice: 0.0), "knowledge", "hellaswag", "eval", 1, judge=True)
+        run_task(Fixed(lambda question, choice: 0.0), "knowledge", "hellaswag", "eval", 1, scored=True)
     assert str(refused.value) == (
         "Rowan/hellaswag: the questions of hellaswag cannot be had (no route); download Rowan/hellaswag whole, as a "
         "folder hellaswag, and name the folder that it lies in, eval.data=DIR"
@@ -328,6 +328,6 @@ def test_a_copy_that_is_not_whole_is_one_line(tmp_path: Path) -> None:
         run_task(
             Fixed(lambda question, choice: 0.0),
             *("knowledge", "winogrande", "eval", 1),
-            judge=True,
+            scored=True,
             data=tmp_path / "winogrande",
         )

@@ -130,7 +130,7 @@ def test_answers_are_run_with_the_problem_s_own_tests() -> None:
 @pytest.mark.usefixtures("needs_sandbox")
 def test_lm_eval_asks_and_judges(file: Path) -> None:
     lm = Says(lambda doc: "\n" + (doc["canonical_solution"] if doc["entry_point"] == "third" else "    return x"))
-    results = run_task(lm, "paper", "humaneval", "eval", None, judge=True, data=file)
+    results = run_task(lm, "paper", "humaneval", "eval", None, scored=True, data=file)
     assert lm.asked[0] == question(PROBLEM["prompt"])
     assert lm.asked[1].startswith("Question: Write a Python function `third(x)` to")
     assert results["results"]["humaneval"]["accuracy,none"] == 0.5
@@ -145,10 +145,10 @@ def test_asking_runs_nothing_and_judging_without_a_sandbox_is_one_line(
 ) -> None:
     monkeypatch.setattr(sandbox, "missing", lambda: "no sandbox; install it")
     lm = Says(lambda doc: doc["canonical_solution"])
-    run_task(lm, "paper", "humaneval", "eval", None, judge=False, data=file)
+    run_task(lm, "paper", "humaneval", "eval", None, scored=False, data=file)
     assert len(lm.asked) == 2
     with pytest.raises(UserError, match=r"^no sandbox; install it$"):
-        run_task(lm, "paper", "humaneval", "eval", None, judge=True, data=file)
+        run_task(lm, "paper", "humaneval", "eval", None, scored=True, data=file)
 
 
 @pytest.fixture

@@ -44,5 +44,5 @@ def test_a_reference_without_keywords_gets_no_half() -> None:
 
 
 def test_the_other_tasks_are_judged_as_in_paper() -> None:
-    assert rule("paper-rerun", "gsm8k").judge is paper.integer
-    assert rule("paper-rerun", "advbench").judge is paper.safety
+    assert rule("paper-rerun", "gsm8k").score is paper.integer
+    assert rule("paper-rerun", "advbench").score is paper.safety

@@ -158,7 +158,7 @@ def test_lm_eval_asks_and_judges(tmp_path: Path) -> None:
     wrong = PROBLEM | {"task_id": "HumanEval/901", "canonical_solution": "    return x\n"}
     file.write_text("".join(json.dumps(row) + "\n" for row in (PROBLEM, wrong)))
     lm = Says()
-    results = run_task(lm, "strict", "humaneval", "eval", None, judge=True, data=file)
+    results = run_task(lm, "strict", "humaneval", "eval", None, scored=True, data=file)
     assert lm.asked == [PROBLEM["prompt"].rstrip()] * 2
     assert results["results"]["humaneval"]["accuracy,none"] == 0.5
     assert [sample["filtered_resps"] for sample in results["samples"]["humaneval"]] == [[["passed"]], [["failed"]]]
