@@ -274,9 +274,30 @@ def test_two_machines_meet_through_srun(tmp_path: Path, monkeypatch: pytest.Monk
     check_gone(tmp_path / "zero")
 
 
-def test_a_whole_run_and_a_hit_for_another_number_of_processes(bench: Bench) -> None:
-    job = [*SMALL, "tuning=full", "method=vanilla", "tuning.deepspeed=zero3", "eval.tasks=[micro_math]"]
-    bench.run(*job, "launch.gpus=2")
+def steps_done(store: Path) -> int:
+    """How far the processes of the training say they are; 0 before they say anything."""
+    told = list(store.glob(".partial/train-*/ranks/progress.json"))
+    return json.loads(told[0].read_text())[0] if told else 0
+
+
+def first_steps_done(running: subprocess.Popen[bytes], store: Path, at_least: int) -> int:
+    while (done := steps_done(store)) < at_least:
+        assert running.poll() is None
+        time.sleep(0.05)
+    return done
+
+
+def test_a_run_that_is_stopped_goes_on_and_is_a_hit_for_another_number_of_processes(bench: Bench) -> None:
+    job = [word for word in SMALL if word != "tuning.epochs=1"] + ["tuning.epochs=10", "eval.tasks=[micro_math]"]
+    job += ["tuning=full", "method=vanilla", "tuning.deepspeed=zero3", "tuning.batch_size=8"]
+    running = bench.start(*job, "launch.gpus=2")
+    stopped_at = first_steps_done(running, bench.store, 3)
+    running.terminate()
+    assert running.wait() == 128 + signal.SIGTERM
+    resumed = bench.start(*job, "launch.gpus=2")
+    assert first_steps_done(resumed, bench.store, 1) > stopped_at
+    assert resumed.wait() == 0
+
     (model,) = bench.store.glob("train/*/model")
     assert not list(bench.store.glob("train/*/adapter"))
     assert (bench.result() / "model" / "model.safetensors").stat().st_ino == (model / "model.safetensors").stat().st_ino
