@@ -10,6 +10,9 @@ CALM := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 # Tests load nothing from a hub and log in nowhere.
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
+# A file of tests is one worker's from end to end, in our order: the long ones come first.
+PYTEST := $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint bench chaos sandbox faketime slurm clean new-venv
 
@@ -37,10 +40,10 @@ demo: setup ## vanilla fine-tuning against SDFT on the miniature, ending with th
 	@$(PYTHON) main.py -m experiment=demo
 
 test: lint ## lint, types and the tests, as CI runs them
-	@$(CALM) $(OFFLINE) $(PYTHON) -m pytest -q -m "not slow"
+	@$(CALM) $(OFFLINE) $(PYTEST) -m "not slow"
 
 test-all: lint ## the same with the slow tests
-	@$(CALM) $(OFFLINE) $(PYTHON) -m pytest -q
+	@$(CALM) $(OFFLINE) $(PYTEST)
 
 lint: setup ## ruff, ruff format and mypy
 	@$(VENV)/bin/ruff check .

@@ -171,7 +171,8 @@ def test_lm_evals_own_run_one_at_a_time_gives_the_same(
     answers = asked(name, knowledge_sets, tiny_ref, tmp_path / "asked", quiet)
     ours = [answer["loglikelihood"] for answer in answers if answer.get("subtask", name) == task]
     theirs = [float(reply[0][0]) for sample in expected["samples"]["oracle"] for reply in sample["resps"]]
-    assert ours == pytest.approx(theirs, abs=1e-5)
+    # A batch and a row alone may take other kernels: a few units in the last place of a float32 (1.2e-7) at each token.
+    assert ours == pytest.approx(theirs, rel=1e-6)
     write_scores(known(name), tmp_path / "asked" / "answers.jsonl", "answer/abc", {}, "eval", None, tmp_path, data)
     results = json.loads((tmp_path / "results.json").read_text())["results"][task]
     for metric in ("acc,none", "acc_norm,none"):
