@@ -20,6 +20,7 @@ _CARRIERS = (
     "sdft_exp.errors",
     "sdft_exp.config",
     "sdft_exp.store",
+    "sdft_exp.owner",
     "sdft_exp.data.cost",
     "sdft_exp.estimate",
     "sdft_exp.training.obstacles",

@@ -26,7 +26,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -38,11 +37,11 @@ from typing import Any, Literal
 import filelock
 
 from sdft_exp.errors import UserError
-from sdft_exp.stage import Stage, canonical
+from sdft_exp.owner import OWNER, claim, life, signs_of_life
+from sdft_exp.stage import Stage
 
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
-OWNER = "owner.json"
 LIBRARIES = (
     "torch",
     "transformers",
@@ -59,8 +58,6 @@ LIBRARIES = (
 
 _KEY = re.compile("[0-9a-f]{64}")
 _BESIDE = re.compile(rf"(?:new-)?(\w+)-({_KEY.pattern})-[0-9a-f]{{8}}")  # folders in .partial and .damaged
-_BEAT_SECONDS = 15.0  # between two signs of life of a writer
-_DEAD_SECONDS = 150.0  # without one; a network file system may show times that are a minute old
 _PROBE = bytes(1 << 20)
 
 State = Literal["whole", "absent", "damaged"]
@@ -172,7 +169,7 @@ class Store:
             attempt = self._attempt(stage)
             started = time.monotonic()
             try:
-                with _signs_of_life(attempt / OWNER):
+                with signs_of_life(attempt):
                     work(attempt)
                     first = self._publish(stage, attempt, started)
             except Exception:
@@ -220,7 +217,7 @@ class Store:
             # Its owner is in it before it has a name that others look for: without one it would count as dead.
             folder = base / f"new-{name}"
             for left in sorted(base.glob(f"{_flat(stage.address)}-*"), key=_changed, reverse=True):
-                match self._life(left):
+                match life(left):
                     case "elsewhere":
                         raise Busy(stage.address)
                     case "dead" if _taken_over(left, folder):
@@ -229,25 +226,11 @@ class Store:
                 folder.mkdir()
             for stale in (MANIFEST, SEAL):  # its writer died while publishing: they are written anew
                 (folder / stale).unlink(missing_ok=True)
-            (folder / OWNER).write_text(canonical(_owner()), encoding="utf-8")
+            claim(folder)
             folder.rename(base / name)
         except OSError as error:
             raise UserError(_cannot_write(self.root, error)) from None
         return base / name
-
-    def _life(self, attempt: Path) -> Literal["here", "elsewhere", "dead"]:
-        """Where the writer of an attempt runs, if it does."""
-        try:
-            owner = json.loads((attempt / OWNER).read_text(encoding="utf-8"))
-            sign = (attempt / OWNER).stat().st_mtime
-        except (OSError, ValueError):
-            return "dead"
-        if owner.get("host") == _host():
-            return "here" if _process_start(owner.get("pid", -1)) == owner.get("started") else "dead"
-        # Both times are the file system's own: the clocks of two hosts differ.
-        with tempfile.TemporaryFile(dir=self.root / ".partial") as file:
-            now = os.fstat(file.fileno()).st_mtime
-        return "elsewhere" if now - sign < _DEAD_SECONDS else "dead"
 
     def _publish(self, stage: Stage, attempt: Path, started: float) -> bool:
         """Move the attempt to where its artifact belongs; False: another writer was first. `started`: monotonic."""
@@ -285,7 +268,7 @@ class Store:
             _fsync(folder)
         # Attempts of other writers of this key that died are of no use any more.
         for left in (self.root / ".partial").glob(f"{_flat(stage.address)}-*"):
-            if self._life(left) == "dead":
+            if life(left) == "dead":
                 shutil.rmtree(left, ignore_errors=True)
         return True
 
@@ -377,59 +360,12 @@ def _cannot_write(root: Path, error: OSError) -> str:
     return f"paths.store={root}: cannot be written ({reason}); {advice} another folder, paths.store=DIR"
 
 
-@contextlib.contextmanager
-def _signs_of_life(owner_file: Path) -> Iterator[None]:
-    """Renew the time of `owner_file` while inside: all that another host can see of this process."""
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(_BEAT_SECONDS):
-            with contextlib.suppress(OSError):
-                os.utime(owner_file)
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
 def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _owner() -> dict[str, Any]:
-    return {"host": _host(), "pid": os.getpid(), "started": _process_start(os.getpid())}
-
-
-def _host() -> str:
-    """Names what process numbers are counted in: the host, and in a container its own count."""
-    try:
-        return f"{platform.node()} {Path('/proc/self/ns/pid').stat().st_ino}"
-    except OSError:  # no /proc (macOS)
-        return platform.node()
-
-
-def _process_start(pid: int) -> str | None:
-    """When a process started, in clock ticks since boot: tells a process from a later one with the same number.
-
-    None: it does not run. That goes for a dead one that nobody has waited for: PID 1 of many containers waits for none.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
-    except OSError:
-        try:
-            os.kill(pid, 0)  # no /proc (macOS): a live process of that number has to do
-        except OSError:
-            return None
-        return "unknown"
 
 
 def _peak_memory() -> int:
@@ -496,7 +432,7 @@ def _useless(store: Store, folder: Path, limit: float) -> bool:
         case ".damaged":
             return True
         case ".partial":
-            return store._life(folder) == "dead"
+            return life(folder) == "dead"
     return (folder / MANIFEST).is_file() and _last_use(folder) < limit
 
 

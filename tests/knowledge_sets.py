@@ -31,9 +31,9 @@ def write_set(folder: Path, configs: Mapping[str, Rows]) -> None:
 
 def subjects() -> list[str]:
     """MMLU's subjects, from lm-eval's own files."""
-    from sdft_exp.tasks import lm_eval_tasks
+    from sdft_exp.tasks import lm_eval_files
 
-    folder = lm_eval_tasks.root() / "mmlu" / "default"
+    folder = lm_eval_files.root() / "mmlu" / "default"
     return sorted(path.stem.removeprefix("mmlu_") for path in folder.glob("mmlu_*.yaml"))
 
 

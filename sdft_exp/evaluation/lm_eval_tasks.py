@@ -11,7 +11,7 @@ from lm_eval.api.group import Group
 from lm_eval.tasks import TaskManager
 
 from sdft_exp.errors import DataError, UserError
-from sdft_exp.tasks import lm_eval_tasks
+from sdft_exp.tasks import lm_eval_files
 from sdft_exp.tasks.registry import Task
 
 
@@ -35,7 +35,7 @@ def load(task: Task, data: Path | None) -> dict[str, Any]:
     try:
         built = [
             # `load` takes no overrides for a task that it knows by name; the factory behind it does.
-            manager._factory.build(by_file[lm_eval_tasks.root() / file], overrides=source, registry=index)
+            manager._factory.build(by_file[lm_eval_files.root() / file], overrides=source, registry=index)
             for file in own.files
         ]
     except Exception as error:  # offline, gated, another form: each its own class, none with a way out
@@ -66,7 +66,7 @@ def load(task: Task, data: Path | None) -> dict[str, Any]:
 def _manager(files: tuple[str, ...]) -> TaskManager:
     # All of lm-eval's tasks would take it seconds to read.
     datasets.disable_progress_bars()
-    folders = sorted({str((lm_eval_tasks.root() / file).parent) for file in files})
+    folders = sorted({str((lm_eval_files.root() / file).parent) for file in files})
     return TaskManager(include_path=folders, include_defaults=False)
 
 
@@ -77,5 +77,5 @@ def without_places(task: Task, configs: dict[str, Any]) -> None:
         config["dataset_path"] = task.lm_eval.hub
         source = Path(config["metadata"]["config_source"])
         config["metadata"]["config_source"] = (
-            Path("lm_eval/tasks") / source.relative_to(lm_eval_tasks.root())
+            Path("lm_eval/tasks") / source.relative_to(lm_eval_files.root())
         ).as_posix()

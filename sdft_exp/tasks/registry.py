@@ -3,7 +3,7 @@
 A protocol is a folder here, a task is an lm-eval YAML in it; a new benchmark is one YAML and at most one small module.
 Files that begin with an underscore are shared by `include` and are no tasks. A task's metadata names its `version` and,
 where the model writes text, the prompt `template` (a key of `data.templates.TEMPLATES`). A YAML may instead name tasks
-of lm-eval's own, `lm_eval: [FILE, ...]`: see `lm_eval_tasks`.
+of lm-eval's own, `lm_eval: [FILE, ...]`: see `lm_eval_files`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import yaml
 from sdft_exp.data.files import file_digest
 from sdft_exp.errors import ConfigError
 from sdft_exp.stage import canonical, source_digest
-from sdft_exp.tasks import lm_eval_tasks
-from sdft_exp.tasks.lm_eval_tasks import LmEvalTasks
+from sdft_exp.tasks import lm_eval_files
+from sdft_exp.tasks.lm_eval_files import LmEvalTasks
 
 ROOT = Path(__file__).parent
 
@@ -164,19 +164,19 @@ def _lm_eval_tasks(path: Path, config: Mapping[str, Any]) -> LmEvalTasks | None:
 
 
 def _lm_eval_files(own: Sequence[str]) -> dict[str, str]:
-    return {name: digest for file in own for name, digest in lm_eval_tasks.folder_digests(file).items()}
+    return {name: digest for file in own for name, digest in lm_eval_files.folder_digests(file).items()}
 
 
 def _lm_eval_versions(path: Path, own: Sequence[str]) -> str:
     """` (lm-eval 0.4.13: arc_easy 1.0, arc_challenge 1.0)`, or "" for a task of ours."""
     named = []
     for file in own:
-        found = lm_eval_tasks.root() / file
+        found = lm_eval_files.root() / file
         if not found.is_file():
-            raise ConfigError(f"eval.tasks: {path} names {file}, which lm-eval {lm_eval_tasks.version()} does not have")
+            raise ConfigError(f"eval.tasks: {path} names {file}, which lm-eval {lm_eval_files.version()} does not have")
         config = _read(found)
         named.append(f"{config.get('group', config.get('task'))} {config['metadata']['version']}")
-    return f" (lm-eval {lm_eval_tasks.version()}: {', '.join(named)})" if named else ""
+    return f" (lm-eval {lm_eval_files.version()}: {', '.join(named)})" if named else ""
 
 
 def _local_files(path: Path, config: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from sdft_exp import owner as owner_module
 from sdft_exp import store as store_module
 from sdft_exp.errors import UserError
+from sdft_exp.owner import OWNER, life
 from sdft_exp.stage import Stage
-from sdft_exp.store import OWNER, Busy, Made, Store, main, version_differences, versions
+from sdft_exp.store import Busy, Made, Store, main, version_differences, versions
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def test_another_hosts_writer_is_waited_for_until_it_is_silent(store: Store) -> 
 
 
 def test_a_writer_at_work_gives_signs_of_life(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(owner_module, "_BEAT_SECONDS", 0.01)
 
     def work(out: Path) -> None:
         os.utime(out / OWNER, (0, 0))
@@ -347,10 +349,10 @@ def test_an_owner_that_died_and_that_nobody_waited_for_is_dead(store: Store, tmp
     stat = Path(f"/proc/{process.pid}/stat")
     owner = tmp_path / OWNER
     started = stat.read_text().rpartition(")")[2].split()[19]
-    owner.write_text(json.dumps({"host": store_module._host(), "pid": process.pid, "started": started}))
-    assert store._life(tmp_path) == "here"
+    owner.write_text(json.dumps({"host": owner_module._host(), "pid": process.pid, "started": started}))
+    assert life(tmp_path) == "here"
     process.kill()
     while stat.read_text().rpartition(")")[2].split()[0] != "Z":
         time.sleep(0.01)
-    assert store._life(tmp_path) == "dead"
+    assert life(tmp_path) == "dead"
     process.wait()

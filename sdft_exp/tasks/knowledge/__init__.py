@@ -1,1 +1,1 @@
-"""Protocol `knowledge`: lm-eval's own tasks, named in YAMLs; how they are found is said in `tasks.lm_eval_tasks`."""
+"""Protocol `knowledge`: lm-eval's own tasks, named in YAMLs; how they are found is said in `tasks.lm_eval_files`."""

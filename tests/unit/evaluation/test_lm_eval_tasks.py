@@ -23,7 +23,7 @@ from sdft_exp.evaluation.lm_eval_tasks import load
 from sdft_exp.evaluation.scoring import summarise, write_scores
 from sdft_exp.generation.engines import Hf
 from sdft_exp.models.identity import ModelRef
-from sdft_exp.tasks import lm_eval_tasks, registry
+from sdft_exp.tasks import lm_eval_files, registry
 from sdft_exp.tasks.registry import Task
 from tests.unit.families import write_llama2, write_llama3, write_model
 
@@ -70,7 +70,7 @@ def test_our_files_name_the_data_that_lm_evals_ask_from() -> None:
     for name in registry.task_names("knowledge"):
         own = known(name).lm_eval
         assert own is not None and re.fullmatch("[0-9a-f]{40}", own.revision)
-        folder = (lm_eval_tasks.root() / own.files[0]).parent
+        folder = (lm_eval_files.root() / own.files[0]).parent
         texts = [path.read_text() for path in folder.iterdir() if path.is_file() and path.suffix != ".md"]
         assert {line for text in texts for line in re.findall(r"^dataset_path: (.+)$", text, re.M)} == {own.hub}
 
@@ -100,7 +100,7 @@ def test_accuracy_and_its_form_by_length_are_hand_worked(knowledge_sets: Path) -
 def test_arc_is_the_mean_over_easy_and_challenge_questions(knowledge_sets: Path) -> None:
     scores = judged("ai2_arc", knowledge_sets, lambda question, choice: float(choice == " a fish"))
     assert scores["metrics"]["acc"] == pytest.approx((1 + 1) / (5 + 3))
-    assert scores["version"] == f"1 (lm-eval {lm_eval_tasks.version()}: arc_easy 1.0, arc_challenge 1.0)"
+    assert scores["version"] == f"1 (lm-eval {lm_eval_files.version()}: arc_easy 1.0, arc_challenge 1.0)"
     first = judged("ai2_arc", knowledge_sets, lambda question, choice: float(choice == " a fish"), limit=2)
     assert first["n"] == 4  # two of each
     assert first["metrics"]["acc"] == 0.5
@@ -158,7 +158,7 @@ def test_lm_evals_own_run_one_at_a_time_gives_the_same(
     (tmp_path / "oracle").mkdir()
     own = known(name).lm_eval
     assert own is not None
-    named = {"include": str(lm_eval_tasks.root() / own.files[-1]), "task": "oracle", "dataset_path": str(data)}
+    named = {"include": str(lm_eval_files.root() / own.files[-1]), "task": "oracle", "dataset_path": str(data)}
     (tmp_path / "oracle" / "oracle.yaml").write_text(yaml.safe_dump(named))
     model = AutoModelForCausalLM.from_pretrained(tiny_ref.path, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(tiny_ref.path)
@@ -268,7 +268,7 @@ def test_equal_answers_give_files_with_nothing_of_the_machine(
         answers = tmp_path / name / "answers.jsonl"
         write_scores(known(name), answers, "answer/abc", {}, "eval", None, out, copy_of(name, knowledge_sets))
         told = "".join(path.read_text() for path in out.iterdir())
-        assert str(knowledge_sets) not in told and str(lm_eval_tasks.root()) not in told
+        assert str(knowledge_sets) not in told and str(lm_eval_files.root()) not in told
         assert not re.search(r"0x[0-9a-f]{6,}", told)
     assert {path.name for path in (tmp_path / "ai2_arc_scored").iterdir()} == {
         "results.json",
