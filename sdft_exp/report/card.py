@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from sdft_exp.config import ModelConfig, RunConfig
-from sdft_exp.report.reading import difference, points
+from sdft_exp.report.reading import difference, losses, points
 from sdft_exp.stages.report import MINIATURE
 from sdft_exp.tracking.redact import redact
 
@@ -126,22 +126,13 @@ def _scores(group: Json, row: Json, position: int, summary: Json) -> str:
 
 def _forgotten(row: Json, summary: Json) -> str:
     """Every measure that got worse beyond its interval, the target included; then the losses that may be chance."""
-    worse = list(_worse(row, summary))
+    worse = losses(row, summary)
     certain = [f"- {title}: {difference(cell)}" for title, cell in worse if cell["significant"]]
     unsure = [f"{title} {difference(cell)}" for title, cell in worse if not cell["significant"]]
     text = "\n".join(certain) if certain else "No loss beyond its interval was measured."
     if not row["change"]:
         text = "Nothing was measured: what this model forgot is not known."
     return text + (f"\n\nWithin their intervals: {'; '.join(unsure)}." if unsure else "")
-
-
-def _worse(row: Json, summary: Json) -> Iterator[tuple[str, Json]]:
-    for measure in summary["measures"]:
-        cell = row["change"].get(measure["name"])
-        if cell and measure["higher_is_better"] is not None:
-            loss = -cell["mean"] if measure["higher_is_better"] else cell["mean"]
-            if loss > 0:
-                yield measure["title"], cell
 
 
 def _usage(config: RunConfig) -> str:

@@ -7,7 +7,7 @@ summaries give equal bytes.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from sdft_exp.report.panels import CURVES, KEPT, kept_measures, looks, ratios
 from sdft_exp.report.reading import heading
 
 Json = Mapping[str, Any]
@@ -38,30 +39,35 @@ _STYLE: Any = {
     "svg.hashsalt": "sdft_exp",
     "savefig.dpi": 150,
 }
-_SEED = ("#000000", "s")
-_VANILLA = ("#D55E00", "v")
-_SDFT = ("#0072B2", "o")
-_REST = (("#009E73", "D"), ("#CC79A7", "^"), ("#E69F00", "P"), ("#56B4E9", "X"), ("#666666", "p"))
+_LOOKS = {
+    "seed": ("#000000", "s"),
+    "vanilla": ("#D55E00", "v"),
+    "sdft": ("#0072B2", "o"),
+    "other0": ("#009E73", "D"),
+    "other1": ("#CC79A7", "^"),
+    "other2": ("#E69F00", "P"),
+    "other3": ("#56B4E9", "X"),
+    "other4": ("#666666", "p"),
+}
 
 _ROOMY = 5  # rows a panel whose names fit at full size
 
-_KEPT = {"other": "other tasks (%)", "raw_safe": "raw safe rate (%)", "jailbreak_safe": "jailbreak safe rate (%)"}
 _CURVES = {
-    "target": ("target task", "#0072B2", "o"),
-    "other": ("other tasks", "#009E73", "D"),
-    "raw_safe": ("raw safe rate", "#D55E00", "v"),
-    "jailbreak_safe": ("jailbreak safe rate", "#CC79A7", "^"),
+    "target": ("#0072B2", "o"),
+    "other": ("#009E73", "D"),
+    "raw_safe": ("#D55E00", "v"),
+    "jailbreak_safe": ("#CC79A7", "^"),
 }
 
 
 def draw(summary: Json, out: Path) -> None:
     """Write figure.png and figure.svg into `out`."""
     with plt.rc_context(_STYLE):
-        groups = [group for group in summary["groups"] if _ratios(group)]
+        groups = [group for group in summary["groups"] if ratios(group)]
         if groups:
             figure = _mix_figure(groups)
         else:
-            groups = [group for group in summary["groups"] if _panels(group)]
+            groups = [group for group in summary["groups"] if kept_measures(group)]
             figure = _frontier_figure(groups) if groups else _empty_figure()
         confidence = f"{100 * summary['interval']['confidence']:g}"
         note = f"{confidence} % intervals over seeds and items" if groups else ""
@@ -81,28 +87,21 @@ def _empty_figure() -> Figure:
     return figure
 
 
-def _panels(group: Json) -> list[str]:
-    """The measures that the target can be drawn against."""
-    if not all("target" in row["measures"] for row in group["rows"]):
-        return []
-    return [name for name in _KEPT if all(name in row["measures"] for row in group["rows"])]
-
-
 def _frontier_figure(groups: Sequence[Json]) -> Figure:
-    columns = max(len(_panels(group)) for group in groups)
+    columns = max(len(kept_measures(group)) for group in groups)
     size = (3.4 * columns + 0.6, 3.2 * len(groups) + 0.5)
     figure, grid = plt.subplots(len(groups), columns, figsize=size, squeeze=False, sharey="row", layout="constrained")
     for group, line in zip(groups, grid, strict=True):
-        panels = _panels(group)
+        panels = kept_measures(group)
         for axes in line[len(panels) :]:
             axes.axis("off")
         for axes, name in zip(line, panels, strict=False):
-            axes.set_xlabel(_KEPT[name])
+            axes.set_xlabel(KEPT[name])
         line[0].set_ylabel(f"target task (%): {', '.join(group['target'])}")
         line[0].set_title(heading(group), loc="left", fontweight="bold")
     figure.canvas.draw()  # fixes the layout, which the labels are placed in
     for group, line in zip(groups, grid, strict=True):
-        for axes, name in zip(line, _panels(group), strict=False):
+        for axes, name in zip(line, kept_measures(group), strict=False):
             _frontier(axes, group, name)
     return figure
 
@@ -113,7 +112,8 @@ def _frontier(axes: Axes, group: Json, kept: str) -> None:
     axes.axhline(100 * seed["target"]["mean"], color="#999999", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     axes.axvline(100 * seed[kept]["mean"], color="#999999", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     named = []
-    for row, (colour, marker) in zip(group["rows"], _looks(group["rows"]), strict=True):
+    for row, look in zip(group["rows"], looks(group["rows"]), strict=True):
+        colour, marker = _LOOKS[look]
         across, up = row["measures"][kept], row["measures"]["target"]
         x, y = 100 * across["mean"], 100 * up["mean"]
         axes.errorbar(
@@ -137,20 +137,6 @@ def _error(cell: Json) -> list[list[float]]:
     # A percentile interval of a skewed statistic may leave its mean outside by a rounding: no negative lengths.
     below, above = cell["mean"] - cell["low"], cell["high"] - cell["mean"]
     return [[100 * max(0.0, below)], [100 * max(0.0, above)]]
-
-
-def _looks(rows: Sequence[Json]) -> Iterator[tuple[str, str]]:
-    others = 0
-    for row in rows:
-        if row["kind"] == "seed":
-            yield _SEED
-        elif row["name"].startswith("vanilla"):
-            yield _VANILLA
-        elif row["name"].startswith("SDFT") and "mix" not in row["name"]:
-            yield _SDFT
-        else:
-            yield _REST[others % len(_REST)]
-            others += 1
 
 
 def _label_points(axes: Axes, named: Sequence[tuple[str, float, float, str]]) -> None:
@@ -195,17 +181,6 @@ def _outside(box: Bbox, rim: Bbox) -> float:
     return float(box.width * box.height) - _overlap(box, rim)
 
 
-def _ratios(group: Json) -> dict[float, Json]:
-    """Rows by mix ratio where that makes a curve: three ratios or more, one row each (vanilla is ratio 0)."""
-    tuned = [row for row in group["rows"] if row["kind"] == "tuned" and row["measures"]]
-    ratios = [float(row["row"].get("method.mix_ratio") or 0) for row in tuned]
-    rows = dict(zip(ratios, tuned, strict=True))
-    same = {ratio: ratios.count(ratio) for ratio in rows}
-    if len(rows) < 3 or any(count > 1 for ratio, count in same.items() if ratio > 0):
-        return {}
-    return dict(sorted(rows.items()))
-
-
 def _mix_figure(groups: Sequence[Json]) -> Figure:
     columns = min(2, len(groups))
     lines = -(-len(groups) // columns)
@@ -220,10 +195,10 @@ def _mix_figure(groups: Sequence[Json]) -> Figure:
 
 def _mix_curves(axes: Axes, group: Json) -> None:
     """Each measure over the share of distilled samples; the seed LM stands to the left of 0."""
-    rows = _ratios(group)
+    rows = ratios(group)
     seed_at = -0.16
     ends = []
-    for name, (title, colour, marker) in _CURVES.items():
+    for name, (colour, marker) in _CURVES.items():
         if not all(name in row["measures"] for row in rows.values()):
             continue
         cells = [row["measures"][name] for row in rows.values()]
@@ -242,7 +217,7 @@ def _mix_curves(axes: Axes, group: Json) -> None:
             elinewidth=1.2,
             zorder=3,
         )
-        ends.append((means[-1], title, colour))
+        ends.append((means[-1], CURVES[name], colour))
     axes.axvline(seed_at / 2, color="#cccccc", linewidth=0.9)
     axes.set_xticks([seed_at, *rows], ["seed\nLM", *(_tick(ratio) for ratio in rows)])
     axes.set_xlim(seed_at - 0.08, 1.42)

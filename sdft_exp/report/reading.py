@@ -54,6 +54,18 @@ def heading(group: Mapping[str, Any]) -> str:
     return f"{group['dataset']} on {group['model']}" + (f" ({setting})" if setting else "")
 
 
+def losses(row: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The measures that a tuned row got worse at than the seed LM: titles and differences, certain or not."""
+    found = []
+    for measure in summary["measures"]:
+        cell = row["change"].get(measure["name"])
+        if cell and measure["higher_is_better"] is not None:
+            loss = -cell["mean"] if measure["higher_is_better"] else cell["mean"]
+            if loss > 0:
+                found.append((measure["title"], cell))
+    return found
+
+
 def _said(change: Mapping[str, Any]) -> str:
     parts = [f"{said} {difference(change[name])}" for name, said in _SAID.items() if name in change]
     return ", ".join(parts) or "nothing was measured"

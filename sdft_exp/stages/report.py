@@ -67,20 +67,41 @@ def stage(
     config: RunConfig,
 ) -> Stage:
     """The report of `jobs`; `inputs` are the stages at the addresses that the jobs name."""
-    params = Report(
+    params = report(title, jobs, failed, config.report.resamples, config.report.confidence)
+    return Stage("report", params, inputs, label=params.title)
+
+
+def report(
+    title: str, jobs: Sequence[ReportJob], failed: Sequence[Mapping[str, str]], resamples: int, confidence: float
+) -> Report:
+    """What the report of `jobs` reads, with secrets left out."""
+    return Report(
         title=redact(title),
         jobs=tuple(dataclasses.replace(job, label=redact(job.label), row=redact(job.row)) for job in jobs),
         failed=tuple(redact(dict(job)) for job in failed),
-        resamples=config.report.resamples,
-        confidence=config.report.confidence,
+        resamples=resamples,
+        confidence=confidence,
         notes=tuple(dict.fromkeys(_notes(jobs))),
     )
-    return Stage("report", params, inputs, label=params.title)
 
 
 def run(params: Report, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     """Read every score, resample, and write the summary, the table and the figure."""
-    from sdft_exp.report import figure, markdown, summary, tidy
+    from sdft_exp.report import figure, markdown, tidy
+
+    content = summarise(params, inputs)
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    (out / "summary.json").write_text(text + "\n", encoding="utf-8")
+    (out / "summary.csv").write_text(tidy.table(content), encoding="utf-8", newline="")
+    (out / "report.md").write_text(markdown.report(content), encoding="utf-8")
+    progress(1, 2, "files")
+    figure.draw(content, out)
+    progress(2, 2, "files")
+
+
+def summarise(params: Report, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """The content of summary.json out of the artifacts at the addresses that the jobs name."""
+    from sdft_exp.report import summary
 
     scores = {
         address: json.loads((path / "scores.json").read_text(encoding="utf-8"))
@@ -92,14 +113,7 @@ def run(params: Report, inputs: Mapping[str, Path], out: Path, progress: Progres
         for address, path in inputs.items()
         if not address.startswith("score/")
     }
-    content = summary.summarise(params, scores, stats)
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    (out / "summary.json").write_text(text + "\n", encoding="utf-8")
-    (out / "summary.csv").write_text(tidy.table(content), encoding="utf-8", newline="")
-    (out / "report.md").write_text(markdown.report(content), encoding="utf-8")
-    progress(1, 2, "files")
-    figure.draw(content, out)
-    progress(2, 2, "files")
+    return summary.summarise(params, scores, stats)
 
 
 def _notes(jobs: Sequence[ReportJob]) -> Iterator[str]:

@@ -11,11 +11,12 @@ import pytest
 from sdft_exp.compose import compose
 from sdft_exp.errors import UserError
 from sdft_exp.experiment import Experiment
-from sdft_exp.run import Job, _alone, _rows, _writing
+from sdft_exp.jobs import Job, row_values
+from sdft_exp.results import alone, writing
 
 
 def rows(*jobs: str) -> dict[str, dict[str, object]]:
-    return _rows([Job(job, Experiment(compose(job.split()))) for job in jobs])
+    return row_values([Job(job, Experiment(compose(job.split()))) for job in jobs])
 
 
 def test_seeds_make_no_rows_of_their_own() -> None:
@@ -39,10 +40,10 @@ def test_two_who_leave_the_same_results_take_turns(tmp_path: Path) -> None:
     order = []
 
     def leave() -> None:
-        with _alone(tmp_path):
+        with alone(tmp_path):
             order.append("second")
 
-    with _alone(tmp_path):
+    with alone(tmp_path):
         other = threading.Thread(target=leave)
         other.start()
         other.join(0.2)
@@ -54,7 +55,7 @@ def test_two_who_leave_the_same_results_take_turns(tmp_path: Path) -> None:
 def test_results_that_cannot_be_written_are_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("")
     told = rf"paths.output={tmp_path / 'outputs'}: cannot be written \(Not a directory\)"
-    with pytest.raises(UserError, match=told), _writing(tmp_path / "outputs" / "job"):
+    with pytest.raises(UserError, match=told), writing(tmp_path / "outputs" / "job"):
         (tmp_path / "outputs" / "job").mkdir()
 
 
@@ -62,6 +63,6 @@ def test_a_copy_that_fails_is_told_by_its_first_reason(tmp_path: Path) -> None:
     error = shutil.Error([("from", "to", "[Errno 28] No space left on device"), ("a", "b", "[Errno 5] else")])
     with (
         pytest.raises(UserError, match=r"cannot be written \(\[Errno 28\] No space left on device\);"),
-        _writing(tmp_path),
+        writing(tmp_path),
     ):
         raise error
