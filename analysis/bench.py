@@ -163,6 +163,7 @@ PARTS: dict[str, Callable[[Path, int], list[Measure]]] = {
     "training": _part("bench_engines", "training"),
     "scoring": _part("bench_engines", "scoring"),
     "sandbox": _part("bench_sandbox", "sandboxed"),
+    "page": _part("bench_page", "opened"),
 }
 
 if __name__ == "__main__":

@@ -136,13 +136,15 @@ def finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listene
     _print_tracebacks(records, store, console)
     with writing(folder), alone(folder):
         summary = leave_results(folder, jobs, finished, table, store)
+        if summary is not None:
+            write_page(folder)
     if summary is not None:
         print_table(summary, console)
         _print_papers_table(sweep, store, console)
     message = track(sweep.config.tracker, [_tracked(job, title, store) for job in finished], folder)
     if message:
         console.print(message, markup=False, soft_wrap=True)
-    left = "report.md, summary.json, summary.csv, figure.png, " if summary is not None else ""
+    left = "report.html, report.md, summary.json, summary.csv, figure.png, " if summary is not None else ""
     console.print(f"results: {folder}: {left}stages.json", markup=False, soft_wrap=True)
     failure = _failures(jobs, finished, records, table)
     if failure:
@@ -160,6 +162,13 @@ def _failures(jobs: Sequence[Job], finished: Sequence[Job], records: Mapping[str
         return f"{len(failed)} of {len(jobs)} jobs failed, the first of them ({failed[0].label}): {reason}"
     broken = records[table.address]
     return f"report: {broken.reason}" if broken.status == "failed" else ""
+
+
+def write_page(folder: Path) -> None:
+    """Write `report.html`; imported here, for a plan needs no templates."""
+    from analysis.report import write_page as write
+
+    write(folder)
 
 
 def _print_papers_table(sweep: Sweep, store: Store, console: Console) -> None:

@@ -50,6 +50,11 @@ class Command:
         return submits or "sdft_exp.sweep" in self.words
 
     @property
+    def shows_results(self) -> bool:
+        """Whether it reads the folder that another command of its page leaves."""
+        return "analysis.report" in self.words
+
+    @property
     def trains(self) -> bool:
         """Whether it runs an experiment, as far as its looks go."""
         looks = {"plan=true", "--cfg", "--help"} & set(self.words)
@@ -125,7 +130,7 @@ def test_every_command_is_of_a_kind_that_is_tried(command: Command) -> None:
         assert command in RUN or command.text.startswith(ONCE)
 
 
-LOOKS = [command for command in RUN if not command.trains and not command.on_slurm]
+LOOKS = [command for command in RUN if not (command.trains or command.on_slurm or command.shows_results)]
 
 
 @pytest.mark.integration
@@ -146,6 +151,17 @@ def test_a_command_that_trains(command: Command, folder: Path) -> None:
     said = {word.partition("=")[0] for word in command.words}
     done = _run(command, folder, [override for override in SMALLEST if override.partition("=")[0] not in said])
     assert done.returncode == command.exit_code, done.stdout + done.stderr
+
+
+@pytest.mark.recipe
+def test_commands_that_show_the_results_of_another(folder: Path) -> None:
+    commands = [command for command in RUN if command.shows_results]
+    assert commands
+    for command in commands:
+        before = next(each for each in TRAININGS if each.page == command.page)
+        for each, more in ((before, SMALLEST), (command, [])):
+            done = _run(each, folder, more)
+            assert done.returncode == each.exit_code, done.stdout + done.stderr
 
 
 @pytest.mark.recipe

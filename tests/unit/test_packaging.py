@@ -71,19 +71,20 @@ def test_constraints_pin_every_dependency_in_the_range_asked_for() -> None:
         assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)], prereleases=True), line
 
 
-def test_every_data_file_of_the_package_is_packaged() -> None:
+@pytest.mark.parametrize("package", ["sdft_exp", "analysis"])
+def test_every_data_file_of_the_package_is_packaged(package: str) -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    patterns = [pattern.removeprefix("**/") for pattern in settings["package-data"]["sdft_exp"]]
+    patterns = [pattern.removeprefix("**/") for pattern in settings["package-data"][package]]
     data = [
         path
-        for path in (ROOT / "sdft_exp").rglob("*")
+        for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
     ]
     left_out = [path for path in data if not any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)]
     assert left_out == []
 
 
-@pytest.mark.parametrize("folder", ["sdft_exp", "hydra_plugins/sdft_exp"])
+@pytest.mark.parametrize("folder", ["sdft_exp", "hydra_plugins/sdft_exp", "analysis"])
 def test_every_folder_with_modules_is_a_package(folder: str) -> None:
     homes = {path.parent for path in (ROOT / folder).rglob("*.py")}
     assert [home for home in sorted(homes) if not (home / "__init__.py").is_file()] == []
