@@ -1,12 +1,13 @@
-"""Judges behind a real HTTP server, small stand-ins for public data sets, a Slurm."""
+"""Judges behind a real HTTP server, small stand-ins for public data sets, a Slurm, a browser."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +15,9 @@ from sdft_exp.judging.client import Judge
 from sdft_exp.judging.scripted import MODEL, Script, refusal, server
 from tests.knowledge_sets import write_all
 from tests.local_slurm import NoSlurm, local_slurm
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 Serve = Callable[..., tuple[Judge, list[dict[str, Any]]]]
 
@@ -62,3 +66,17 @@ def needs_slurm(_slurm: str | None) -> None:
     """The test submits jobs: only ever to a Slurm of its own, never to a cluster that this machine may belong to."""
     if _slurm is not None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(_slurm)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, without a window."""
+    program = shutil.which("chromium")
+    if program is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no chromium here; make browser installs it")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
