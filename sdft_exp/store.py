@@ -277,6 +277,16 @@ class Store:
         with contextlib.suppress(OSError):  # a read-only store serves hits all the same
             os.utime(self.path(address) / SEAL)
 
+    def at_work(self) -> list[str]:
+        """Addresses of what live processes are making now, sorted."""
+        found = set()
+        for attempt in (self.root / ".partial").glob("*"):
+            beside = _BESIDE.fullmatch(attempt.name)
+            with contextlib.suppress(OSError):  # a read-only store cannot tell of another host's
+                if beside and life(attempt) != "dead":
+                    found.add(f"{beside[1]}/{beside[2]}")
+        return sorted(found)
+
     def addresses(self) -> list[str]:
         """Every artifact's `<stage>/<key>`, sorted; whatever else lies in the folder is not the store's."""
         stages = [path.stem for path in (Path(__file__).parent / "stages").glob("[!_]*.py")]

@@ -1,6 +1,5 @@
 // A served page asks its own server how the sweep stands, and takes over the new page when its results have changed.
 const POLL_MILLISECONDS = 2000;
-const KEPT = ["samples"]; // parts with a state of their own
 
 async function follow() {
   const line = document.getElementById("live");
@@ -19,7 +18,7 @@ async function renew(version) {
   const page = new DOMParser().parseFromString(text, "text/html");
   const open = [...document.querySelectorAll("details")].map((each) => each.open);
   for (const section of page.querySelectorAll("main > section")) {
-    if (!KEPT.includes(section.id)) document.getElementById(section.id).replaceWith(section);
+    if (section.id !== "samples") document.getElementById(section.id).replaceWith(section);
   }
   document.querySelectorAll("details").forEach((each, place) => { each.open = open[place] ?? false; });
   loadSamples(page.getElementById("data").textContent);
