@@ -12,7 +12,7 @@ from sdft_exp.plan import Plan
 from sdft_exp.processes import cuda_devices
 from sdft_exp.stage import Stage
 from sdft_exp.store import Store
-from sdft_exp.workers import RETRY_SECONDS, Done, Pool, Step
+from sdft_exp.workers import PATIENCE, RETRY_SECONDS, Done, Pool, Step
 
 Status = Literal["ran", "hit", "waited", "repaired", "failed"]
 
@@ -60,7 +60,7 @@ def execute(
     jobs: int,
     device: str,
     tell: Listener,
-    patience: float = 10.0,
+    patience: float = PATIENCE,
 ) -> dict[str, Record]:
     """Make every stage of `plan` that the store lacks; returns one record a stage, by address, in the plan's order.
 

@@ -11,11 +11,13 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
+from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]  # typeshed leaves it out
 from pathlib import Path
 from typing import Any, Protocol
 
 from sdft_exp import journal as journals
 from sdft_exp.errors import UserError
+from sdft_exp.models.load import release
 from sdft_exp.processes import cuda_devices, death, end_with
 
 
@@ -47,12 +49,15 @@ def spread(
         key: the field that tells one line of the journal from the others.
 
     Raises:
-        UserError: what a process met, or that it died; the others are ended, and all that was finished is kept.
+        UserError: a process died.
+        Exception: what a process met, with its traceback.
+        In both cases the others are ended, and all that was finished is kept.
     """
     count = min(count, len(pieces))
     if count == 1:
         work(pieces, journal, done)
         return
+    release()  # they load models of their own, where ours or a server may lie
     context = multiprocessing.get_context("spawn")
     devices = _devices(device)
     children = []
@@ -112,10 +117,10 @@ def _work(connection: Connection, parent: int, device: str | None, task: tuple[W
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     warnings.filterwarnings("ignore", category=FutureWarning)  # between the libraries; nothing a user can act on
     work, pieces, journal = task
-    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+    with contextlib.suppress(BrokenPipeError):
         try:
             work(pieces, journal, connection.send)
-        except (UserError, OSError) as error:  # OSError: the disk is full, say
-            connection.send(error)
+        except Exception as error:
+            connection.send(ExceptionWithTraceback(error, error.__traceback__))
         else:
             connection.send(None)

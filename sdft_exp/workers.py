@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import multiprocessing
 import os
+import signal
 import time
 import traceback
 import warnings
@@ -27,6 +28,7 @@ from sdft_exp.stage import Stage
 from sdft_exp.stopping import Stopped, asked, listen
 from sdft_exp.store import Busy, Store
 
+PATIENCE = 600.0  # seconds for saving: a checkpoint of all weights of a large model takes minutes
 RETRY_SECONDS = 0.5  # between two looks at a stage that another process computes
 _REPORT_SECONDS = 0.1  # between two progress messages of one worker
 
@@ -70,7 +72,7 @@ class Pool:
     `patience` is how many seconds those that are left at work have for saving what they can.
     """
 
-    def __init__(self, store: Store, size: int, devices: list[str], patience: float = 10.0):
+    def __init__(self, store: Store, size: int, devices: list[str], patience: float = PATIENCE):
         self.store = store
         self.size = size
         # The CUDA devices of each worker, several where there are more of them than workers; empty on a CPU.
@@ -88,11 +90,14 @@ class Pool:
             else:  # left at work: an error, Ctrl-C or a signal in the parent
                 worker.process.terminate()
         until = time.monotonic() + self.patience
-        for worker in self.workers:
-            worker.process.join(timeout=max(0.0, until - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-            worker.connection.close()
+        try:
+            for worker in self.workers:
+                worker.process.join(timeout=max(0.0, until - time.monotonic()))
+        finally:  # also at a second Ctrl-C: nobody wants to wait any longer
+            for worker in self.workers:
+                worker.process.kill()  # nothing to one that has ended
+                worker.process.join()
+                worker.connection.close()
 
     @property
     def free(self) -> int:
@@ -158,11 +163,12 @@ def _work(connection: Connection, root: Path, device: str | None, parent: int) -
     warnings.filterwarnings("ignore", category=FutureWarning)  # between the libraries; nothing a user can act on
     store = Store(root)
     listen()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's: the parent then asks us to stop
     try:
         while True:
             try:
                 stage = connection.recv()
-            except (EOFError, KeyboardInterrupt):
+            except EOFError:
                 return
             connection.send(_make(store, stage, connection))
     except Stopped as stopped:
@@ -187,8 +193,6 @@ def _make(store: Store, stage: Stage, connection: Connection) -> Done:
         made = store.produce(stage, lambda out: module.run(stage.params, inputs, out, progress))
     except Busy:
         return Done(stage, "busy", "", 0.0)
-    except KeyboardInterrupt:
-        return Done(stage, "failed", "interrupted", time.monotonic() - started)
     except UserError as error:
         return Done(stage, "failed", str(error), time.monotonic() - started)
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,10 +66,9 @@ def read_model(ref: ModelRef) -> Any:
 
 def release() -> None:
     """Forget the kept model before another, of another process even, needs the memory; `at_release` does so too."""
-    import torch
-
     _kept.clear()
-    torch.cuda.empty_cache()  # nothing where CUDA was not used
+    if "torch" in sys.modules:
+        sys.modules["torch"].cuda.empty_cache()  # nothing where CUDA was not used
     for give_up in at_release:
         give_up()
 

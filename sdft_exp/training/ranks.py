@@ -57,6 +57,7 @@ def train_in_processes(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            process_group=0,  # Ctrl-C is for us: torchrun would end them before they have saved anything
             preexec_fn=_end_with_parent,
         )
         try:

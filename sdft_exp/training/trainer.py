@@ -173,7 +173,7 @@ def _arguments(
 ) -> TrainingArguments:
     warms_up = settings.scheduler == "constant" and settings.warmup_ratio > 0
     told = {"optim": "adamw_torch", **more}
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=1,  # one planned step
         max_steps=steps,
@@ -194,3 +194,6 @@ def _arguments(
         log_level="error",
         **told,
     )
+    assert made.device  # settles what follows, once and for all
+    made._n_gpu = min(made.n_gpu, 1)  # or Trainer wraps the model in DataParallel, which knows nothing of the plan
+    return made

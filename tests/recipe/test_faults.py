@@ -6,6 +6,8 @@ import json
 import os
 import random
 import shutil
+import signal
+import subprocess
 import time
 
 import pytest
@@ -91,3 +93,25 @@ def test_two_processes_started_at_once_share_the_work(bench: Bench) -> None:
     shared = {key: sorted(pair) for key, pair in statuses.items() if len(pair) == 2}
     assert all("ran" in pair and pair != ["ran", "ran"] for pair in shared.values()), shared
     assert any("waited" in pair for pair in shared.values())
+
+
+def test_ctrl_c_leaves_a_checkpoint_of_the_training_and_says_how_to_go_on(bench: Bench) -> None:
+    long = [word for word in JOB if word != "tuning.epochs=1"] + ["method=vanilla", "tuning.epochs=5000"]
+    running = subprocess.Popen(
+        bench.command([*long, "tuning.batch_size=1", "tuning.checkpoint_steps=1000000"]),
+        cwd=bench.folder,
+        env=bench.env,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while not list(bench.store.glob(".partial/train-*/checkpoints")):
+        assert running.poll() is None
+        time.sleep(0.05)
+    time.sleep(3)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does, to all of them
+    _, said = running.communicate()
+    assert (running.returncode, said) == (130, "interrupted: run the same command again to go on from here\n")
+    assert len(list(bench.store.glob(".partial/train-*/checkpoints/*/whole.json"))) == 1

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from sdft_exp.generation import generate
 from sdft_exp.generation.engines import Hf
 from sdft_exp.generation.journal import read
 from sdft_exp.generation.requests import Completion, Request
+from sdft_exp.models import load
 from sdft_exp.models.identity import ModelRef
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=12, seed=0)
@@ -82,6 +83,35 @@ def test_an_error_of_a_process_is_the_callers(tiny_ref: ModelRef, tmp_path: Path
     too_long = GREEDY.model_copy(update={"max_new_tokens": 300})
     with pytest.raises(ConfigError, match="max_new_tokens=300"):
         made(tiny_ref, requests(tiny_ref), tmp_path / "x", 2, too_long)
+
+
+class Odd(Exception):
+    """Nobody's mistake: a fault of the program's, or of a library's."""
+
+
+def meets_a_fault(pieces: Sequence[int], journal: Path, done: Callable[[int], None]) -> None:
+    raise Odd(f"device-side assert at {pieces[0]}")
+
+
+def test_a_fault_of_a_process_is_told_with_its_traceback(tmp_path: Path) -> None:
+    with pytest.raises(Odd, match=r"device-side assert at \d") as met:
+        shards.spread(2, "cpu", meets_a_fault, [0, 1], tmp_path / "journal", "id", lambda count: None)
+    assert "in meets_a_fault" in str(met.value.__cause__)
+
+
+def does_nothing(pieces: Sequence[int], journal: Path, done: Callable[[int], None]) -> None:
+    pass
+
+
+def test_what_this_process_holds_is_given_up_before_others_need_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_up: list[str] = []
+    monkeypatch.setattr(load, "at_release", [lambda: given_up.append("server")])
+    shards.spread(1, "cpu", does_nothing, [0], tmp_path / "journal", "id", lambda count: None)
+    assert given_up == []
+    shards.spread(2, "cpu", does_nothing, [0, 1], tmp_path / "journal", "id", lambda count: None)
+    assert given_up == ["server"]
 
 
 def test_a_file_that_cannot_be_written_is_told_as_such(tiny_ref: ModelRef, tmp_path: Path) -> None:

@@ -253,6 +253,15 @@ def test_a_finished_training_is_not_trained_again(tmp_path):
     assert told == [] and again == curve and same_bits(weights, weights_again)
 
 
+def test_a_process_that_sees_several_gpus_trains_as_one_that_sees_one(tmp_path, monkeypatch):
+    import torch
+
+    expected = train(tmp_path / "one")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    found = train(tmp_path / "two")
+    assert found[0] == expected[0] and same_bits(found[1], expected[1])
+
+
 def test_the_base_stays_as_it_was(tmp_path):
     import torch
 
