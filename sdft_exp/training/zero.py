@@ -94,6 +94,9 @@ _BY = {
     "fp16": "model.train_dtype",
     "train_micro_batch_size_per_gpu": "tuning.batch_size and tuning.micro_batch_tokens",
     "gradient_accumulation_steps": "tuning.batch_size and tuning.micro_batch_tokens",
+    "data_types": "model.train_dtype (gradients are summed in float32)",
+    "zero_force_ds_cpu_optimizer": "the optimizer, torch's AdamW",
+    "zero_allow_untested_optimizer": "the optimizer, torch's AdamW",
 }
 
 

@@ -76,6 +76,7 @@ def test_a_file_of_the_users_with_auto_as_in_transformers_examples(tmp_path):
         ({"gradient_clipping": 0.3}, "gradient_clipping says otherwise than tuning.max_grad_norm"),
         ({"bf16": {"enabled": True}}, "bf16 says otherwise than model.train_dtype"),
         ({"fp16": {"enabled": True}}, "fp16 says otherwise than model.train_dtype"),
+        ({"zero_force_ds_cpu_optimizer": True}, "zero_force_ds_cpu_optimizer says otherwise than the optimizer"),
         ({"train_micro_batch_size_per_gpu": 4}, "train_micro_batch_size_per_gpu says otherwise"),
         ({"train_batch_size": 64}, "train_batch_size is decided by tuning.batch_size"),
         ({"optimizer": {"type": "AdamW", "params": {"lr": 1e-3}}}, "optimizer is decided by tuning.learning_rate"),
