@@ -41,6 +41,7 @@ from sdft_exp.owner import OWNER, claim, life, signs_of_life
 from sdft_exp.stage import Stage
 
 MANIFEST = "manifest.json"
+MEASURED = "measured.json"  # what a stage leaves of times and memory goes into the manifest: no two runs' are equal
 SEAL = "manifest.sha256"
 LIBRARIES = (
     "torch",
@@ -234,7 +235,7 @@ class Store:
 
     def _publish(self, stage: Stage, attempt: Path, started: float) -> bool:
         """Move the attempt to where its artifact belongs; False: another writer was first. `started`: monotonic."""
-        names = [name for name in _files(attempt) if name != OWNER]
+        names = [name for name in _files(attempt) if name not in (OWNER, MEASURED)]
         manifest = {
             "stage": stage.name,
             "key": stage.key,
@@ -247,6 +248,10 @@ class Store:
             "seconds": round(time.monotonic() - started, 3),
             "peak_memory_bytes": _peak_memory(),
         }
+        measured = attempt / MEASURED
+        if measured.is_file():
+            manifest["measured"] = json.loads(measured.read_text(encoding="utf-8"))
+            measured.unlink()
         text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False).encode()
         (attempt / MANIFEST).write_bytes(text)
         (attempt / SEAL).write_text(_sha256_bytes(text) + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from sdft_exp.data.encode import Example
+from sdft_exp.data.jsonl import write_json
 from sdft_exp.errors import UserError
 from sdft_exp.stage import Progress
 from sdft_exp.stopping import Stopped, asked, deferred
+from sdft_exp.store import MEASURED
 from sdft_exp.training import checkpoints
 from sdft_exp.training.loss import collate, response_loss
 from sdft_exp.training.schedule import plan_micro_batches, plan_steps
@@ -37,7 +40,9 @@ def tune(
     """Train what of `model` wants gradients, going on from the checkpoint in `folder`; returns its curve.
 
     A line of the curve: "step" (from 1), "loss" (mean over the step's response tokens, nats), "learning_rate",
-    "grad_norm" (before clipping), "tokens" (response tokens of the step).
+    "grad_norm" (before clipping), "tokens" (response tokens of the step). How fast it went is left in `measured.json`
+    beside `folder`: "steps", with "step", "tokens_per_second" (prompt and response) and, on a GPU, "gpu_memory_gb" (the
+    most that was allocated so far, in 10^9 bytes).
 
     Args:
         autocast: float32 weights work in bfloat16.
@@ -100,6 +105,9 @@ class StepTrainer(Trainer):
             raise Stopped(signal.SIGTERM)
         steps: Any = self.train_dataset
         logged = [entry for entry in self.state.log_history if "loss" in entry]
+        if self.args.process_index == 0:
+            measured = [_speed(entry, step) for entry, step in zip(logged, steps, strict=True)]
+            write_json(Path(str(self.args.output_dir)).parent / MEASURED, {"steps": measured})
         return [
             {
                 "step": entry["step"],
@@ -142,6 +150,12 @@ class _Watch(TrainerCallback):
     def __init__(self, progress: Progress, stopping: Callable[[], bool]):
         self._progress = progress
         self._stopping = stopping
+        self._begun = 0.0
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._begun = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._progress(state.global_step, state.max_steps, "steps")
@@ -149,7 +163,12 @@ class _Watch(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if not math.isfinite(state.log_history[-1].get("loss", 0.0)):
+        line = state.log_history[-1]
+        if "loss" in line:  # it was read from the device: the step is over
+            line["seconds"] = time.perf_counter() - self._begun
+            if torch.cuda.is_available():
+                line["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+        if not math.isfinite(line.get("loss", 0.0)):
             raise UserError(
                 f"training: the loss is no longer finite at step {state.global_step}; "
                 f"lower tuning.learning_rate={args.learning_rate:g}"
@@ -160,6 +179,12 @@ class _Watch(TrainerCallback):
             torch.distributed.barrier()  # its parts are several processes'
         if state.is_world_process_zero:
             checkpoints.seal(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+
+
+def _speed(entry: Mapping[str, float], step: Sequence[Example]) -> dict[str, float]:
+    tokens = sum(len(example.input_ids) for example in step)
+    memory = {"gpu_memory_gb": entry["gpu_memory_gb"]} if "gpu_memory_gb" in entry else {}
+    return {"step": entry["step"], "tokens_per_second": round(tokens / entry["seconds"], 1), **memory}
 
 
 def lay_out(examples: Sequence[Example], pad_id: int, budget: int) -> list[dict[str, torch.Tensor]]:

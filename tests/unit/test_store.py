@@ -18,7 +18,7 @@ from sdft_exp import store as store_module
 from sdft_exp.errors import UserError
 from sdft_exp.owner import OWNER, life
 from sdft_exp.stage import Stage
-from sdft_exp.store import Busy, Made, Store, main, version_differences, versions
+from sdft_exp.store import MEASURED, Busy, Made, Store, main, version_differences, versions
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,18 @@ def test_an_artifact_is_published_whole_with_its_manifest(store: Store) -> None:
     assert manifest["key_inputs"]["params"] == {"number": 1}
     assert {"versions", "git_commit", "host", "seconds", "peak_memory_bytes"} <= set(manifest)
     assert list((store.root / ".partial").iterdir()) == []
+
+
+def test_what_was_measured_is_in_the_manifest_and_no_file_of_the_artifact(store: Store) -> None:
+    def work(out: Path) -> None:
+        write(out)
+        (out / MEASURED).write_text('{"steps": [1]}')
+
+    store.produce(STAGE, work)
+    assert store.verify(STAGE.address).state == "whole"
+    manifest = store.manifest(STAGE.address)
+    assert manifest["measured"] == {"steps": [1]} and set(manifest["files"]) == {"rows.jsonl", "deep/more.bin"}
+    assert not (store.path(STAGE.address) / MEASURED).exists()
 
 
 def test_what_is_there_is_not_made_again(store: Store) -> None:

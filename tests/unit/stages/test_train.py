@@ -10,6 +10,7 @@ from sdft_exp.errors import DataError
 from sdft_exp.stage import source_digest, source_modules
 from sdft_exp.stages import train
 from sdft_exp.stages.train import Train
+from sdft_exp.store import MEASURED
 from sdft_exp.training.settings import Lora, Optimisation
 
 pytestmark = pytest.mark.integration
@@ -57,7 +58,9 @@ def write_mix(folder: Path, responses: list[str]) -> Path:
 
 
 def files(out: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    """What makes up the artifact; of times and memory the store makes a part of the manifest."""
+    found = (path for path in out.rglob("*") if path.is_file() and path.name != MEASURED)
+    return {str(path.relative_to(out)): path.read_bytes() for path in found}
 
 
 def run(given: Train, mix: Path, out: Path) -> Path:
@@ -78,6 +81,9 @@ def test_the_artifact(tiny_wide_ref, tmp_path):
     curve = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
     assert [line["step"] for line in curve] == [1, 2, 3, 4]
     assert {tuple(line) for line in curve} == {("step", "loss", "learning_rate", "grad_norm", "tokens")}
+    measured = json.loads((out / MEASURED).read_text())["steps"]
+    assert [line["step"] for line in measured] == [1, 2, 3, 4]
+    assert all(line["tokens_per_second"] > 0 and "gpu_memory_gb" not in line for line in measured)
     stats = json.loads((out / "stats.json").read_text())
     assert (stats["rows"], stats["steps"], stats["epochs"], stats["truncated"]) == (5, 4, 2.0, 1)
     assert stats["supervised_tokens"] * 2 == sum(line["tokens"] for line in curve)
@@ -104,7 +110,7 @@ def test_full_training_leaves_a_model_that_loads_by_itself(tiny_wide_ref, tmp_pa
     mix = write_mix(tmp_path / "mix", ["a cat", "b", "the mat"])
     full = replace(params(tiny_wide_ref), lora=None)
     out = run(full, mix, tmp_path / "out")
-    assert sorted(path.name for path in out.iterdir()) == ["curve.jsonl", "model", "stats.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["curve.jsonl", MEASURED, "model", "stats.json"]
     model = AutoModelForCausalLM.from_pretrained(out / "model")
     seed = AutoModelForCausalLM.from_pretrained(tiny_wide_ref.path)
     moved = {name: not torch.equal(part, seed.state_dict()[name]) for name, part in model.state_dict().items()}
