@@ -298,7 +298,11 @@ class TrackerConfig(Group):
     project: str
     entity: str | None
     mode: Literal["auto", "online", "offline"]
-    timeout: Annotated[float, Field(gt=0)]  # seconds a whole sweep's logging may take before it is left
+    tags: Names
+    notes: str | None
+    samples: Annotated[int, Field(ge=0)]  # rows of each table
+    upload_mb: Annotated[float, Field(ge=0)]  # the largest adapter or model that is uploaded
+    timeout: Annotated[float, Field(gt=0)]  # seconds to wait for it at the end of a run
 
 
 class PathsConfig(Group):

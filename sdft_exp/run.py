@@ -23,7 +23,8 @@ from sdft_exp.results import alone, leave_results, write_plan, write_stages, wri
 from sdft_exp.stage import Stage
 from sdft_exp.stages import report
 from sdft_exp.store import Store, version_differences
-from sdft_exp.tracking import TrackedRun, track
+from sdft_exp.tracking.handing import Tracking
+from sdft_exp.tracking.told import Telling
 from sdft_exp.workers import Step, traceback_path
 
 
@@ -116,6 +117,15 @@ def finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listene
     Returns:
         the exit code: 0, or 1 when a job failed.
     """
+    rows = row_values(sweep.jobs)
+    stories = {job.label: (job.experiment, report_job(job, rows[job.label])) for job in sweep.jobs}
+    with Tracking(sweep.config.tracker, sweep.folder, store.root) as tracking:
+        return _finish(sweep, store, console, make, Telling(tracking, sweep.title, stories))
+
+
+def _finish(
+    sweep: Sweep, store: Store, console: Console, make: Callable[[Listener], object], telling: Telling
+) -> int:
     jobs, planned, folder, title = sweep.jobs, sweep.planned, sweep.folder, sweep.title
     records: dict[str, Record] = {}
     try:
@@ -124,6 +134,7 @@ def finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listene
             def tell(event: Record | Step) -> None:
                 if isinstance(event, Record):
                     records[event.stage.address] = event
+                    telling.saw(event)
                 display(event)
 
             make(tell)
@@ -141,7 +152,7 @@ def finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listene
     if summary is not None:
         print_table(summary, console)
         _print_papers_table(sweep, store, console)
-    message = track(sweep.config.tracker, [_tracked(job, title, store) for job in finished], folder)
+    message = telling.end(table, [job.label for job in finished])
     if message:
         console.print(message, markup=False, soft_wrap=True)
     left = "report.html, report.md, summary.json, summary.csv, figure.png, " if summary is not None else ""
@@ -218,19 +229,6 @@ def _print_tracebacks(records: Mapping[str, Record], store: Store, console: Cons
         path = traceback_path(store, record.stage)
         if record.status == "failed" and path.is_file():
             console.print(f"{record.stage.name} failed; its traceback: {path}", markup=False, soft_wrap=True)
-
-
-def _tracked(job: Job, title: str, store: Store) -> TrackedRun:
-    story = job.experiment
-    return TrackedRun(
-        key=story.key[:16],
-        name=job.label,
-        group=title,
-        config=job.config.model_dump(mode="json"),
-        curve=str(store.path(story.train.address) / "curve.jsonl") if story.train else None,
-        scores={task: str(store.path(stage.address) / "scores.json") for task, stage in story.scores.items()},
-        seed_scores={task: str(store.path(stage.address) / "scores.json") for task, stage in story.seed_scores.items()},
-    )
 
 
 def _warn_of_versions(planned: Plan, store: Store, console: Console) -> None:

@@ -2,182 +2,344 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from sdft_exp.config import TrackerConfig
-from sdft_exp.tracking import TrackedRun, track
+from sdft_exp.tracking.handing import TrackedRun, Tracking
 from sdft_exp.tracking.mode import choose_mode
+from tests.unit.tracking.artifacts import job_of_store, write_store
 
-CANARIES = ("CANARYconfig0123456789", "CANARYenvironment0123456789", "CANARYlabel0123456789")
 KEY = "0" * 20 + "c0ffee" + "0" * 14
 
 
-def _tracker(
-    mode: Literal["auto", "online", "offline"] = "auto", timeout: float = 60, name: Literal["wandb", "none"] = "wandb"
-) -> TrackerConfig:
-    return TrackerConfig(name=name, project="p", entity=None, mode=mode, timeout=timeout)
+def tracker(**changed: Any) -> TrackerConfig:
+    usual = {"name": "wandb", "project": "p", "entity": None, "mode": "auto", "tags": [], "notes": None}
+    return TrackerConfig(**usual | {"samples": 2, "upload_mb": 200.0, "timeout": 60.0} | changed)
 
 
-@pytest.fixture(autouse=True)
-def without_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in list(os.environ):
-        if name.startswith("WANDB_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+def track(settings: TrackerConfig, runs: list[TrackedRun], folder: Path) -> str | None:
+    with Tracking(settings, folder, folder.parent / "store") as tracking:
+        for run in runs:
+            tracking.log(run)
+        return tracking.end()
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> TrackedRun:
-    """A job whose curve has three steps."""
-    store = tmp_path / "store"
-    store.mkdir()
-    curve = [{"step": step, "loss": 1 / step, "learning_rate": 0.1} for step in (1, 2, 3)]
-    (store / "curve.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
-    (store / "tuned.json").write_text(json.dumps({"metrics": {"accuracy": 0.5}}))
-    (store / "seed.json").write_text(json.dumps({"metrics": {"accuracy": 0.25}}))
-    config = {
-        "seed": 1,
-        "method": {"name": "sdft"},
-        "generation": {"batch_tokens": 4096},
-        "judge": {"api_key": CANARIES[0], "note": f"sent {CANARIES[1]}"},
-    }
-    return TrackedRun(
-        key="0123456789abcdef",
-        name=f"seed=1 judge.token={CANARIES[2]}",
-        group="my_sweep",
-        config=config,
-        curve=str(store / "curve.jsonl"),
-        scores={"micro_math": str(store / "tuned.json")},
-        seed_scores={"micro_math": str(store / "seed.json")},
-    )
-
-
-def _records(folder: Path) -> list[dict[str, Any]]:
-    """All records of the one offline run of `folder`, as W&B's own reader prints them."""
-    (logged,) = (folder / "wandb").glob("offline-run-*")
+def records(logged: Path) -> list[dict[str, Any]]:
+    """All records of an offline run, as W&B's own reader prints them."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(logged)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [json.loads(line) for line in said.splitlines()]
 
 
+def offline_runs(folder: Path) -> list[Path]:
+    return list((folder / "wandb").glob("offline-run-*"))
+
+
+def table(logged: Path, name: str) -> list[list[Any]]:
+    (file,) = (logged / "files/media/table").glob(f"{name}_*.table.json")
+    rows: list[list[Any]] = json.loads(file.read_text())["data"]
+    return rows
+
+
+def services() -> set[str]:
+    """Ids of W&B's service processes."""
+    found = set()
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if b"wandb-core" in command.read_bytes():
+                found.add(command.parent.name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Where a job and a report were logged offline, and what was said."""
+    folder = tmp_path_factory.mktemp("logged")
+    write_store(folder / "store")
+    job = job_of_store()
+    report = TrackedRun("fedcba9876543210", "report", "my_sweep", "report", {}, report="report/r", runs=(job.key,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOME_SERVICE_TOKEN", "CANARYenvironment0123456789")
+        return folder / "out", str(track(tracker(), [job, report], folder / "out"))
+
+
+@pytest.fixture(scope="module")
+def job(logged: tuple[Path, str]) -> Path:
+    (folder,) = logged[0].glob("wandb/offline-run-*-0123456789abcdef")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(job: Path) -> list[dict[str, Any]]:
+    return records(job)
+
+
+def together(found: list[dict[str, Any]], kind: str, part: str) -> dict[str, Any]:
+    """All values of the records of a kind, the last one of each name."""
+    values: dict[str, Any] = {}
+    for record in found:
+        values |= record.get(kind, {}).get(part, {})
+    return values
+
+
+def artifacts(found: list[dict[str, Any]]) -> dict[str, Any]:
+    return {record["artifact"]["name"]: record["artifact"] for record in found if record["type"] == "artifact"}
+
+
 @pytest.mark.integration
-def test_an_offline_run_holds_id_group_config_curve_and_metrics_and_no_secret(
-    run: TrackedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SOME_SERVICE_TOKEN", CANARIES[1])
-    folder = tmp_path / "out"
-    message = track(_tracker(), [run], folder)
-    assert message is not None and f"wandb sync {folder}/wandb/offline-run-*" in message
-    records = _records(folder)
-    started = next(record["run"] for record in records if record["type"] == "run")
-    assert (started["run_id"], started["run_group"], started["job_type"]) == ("0123456789abcdef", "my_sweep", "sdft")
-    assert started["config"]["update"]["generation"] == {"batch_tokens": 4096}
-    assert started["config"]["update"]["judge"]["api_key"] == "[redacted]"
-    history = [record["history"]["item"] for record in records if record["type"] == "history"]
-    assert [(row["train/step"], row["train/loss"]) for row in history] == [(1, 1), (2, 0.5), (3, 1 / 3)]
-    metrics = [record["metric"] for record in records if record["type"] == "metric"]
+def test_an_offline_run_holds_id_group_config_tags_and_notes(found: list[dict[str, Any]]) -> None:
+    run = next(record["run"] for record in found if record["type"] == "run")
+    assert (run["run_id"], run["run_group"], run["job_type"]) == ("0123456789abcdef", "my_sweep", "sdft")
+    assert run["tags"] == ["micro_math", "mine"]
+    assert run["notes"].startswith("SDFT against the seed LM: target +66.7")
+    assert run["config"]["update"]["generation"] == {"batch_tokens": 4096}
+    assert run["config"]["update"]["judge"]["api_key"] == "[redacted]"
+
+
+@pytest.mark.integration
+def test_it_holds_the_curves_over_their_own_step(found: list[dict[str, Any]]) -> None:
+    history = [record["history"]["item"] for record in found if record["type"] == "history"]
+    steps = [row for row in history if "train/loss" in row]
+    assert [(row["train/step"], row["train/loss"]) for row in steps] == [(1, 1), (2, 0.5), (3, 1 / 3)]
+    assert [row["train/tokens_per_second"] for row in steps] == [100, 200, 300]
+    assert {"train/grad_norm", "train/learning_rate"} <= set(steps[0])
+    metrics = [record["metric"] for record in found if record["type"] == "metric"]
     assert any(m.get("glob_name") == "train/*" and m["step_metric"] == "train/step" for m in metrics)
-    summary: dict[str, Any] = {}
-    for record in records:
-        summary |= record.get("summary", {}).get("update", {})
-    assert summary["eval/micro_math/accuracy"] == 0.5 and summary["seed_eval/micro_math/accuracy"] == 0.25
-    for path in folder.rglob("*"):
-        if path.is_file():
-            assert b"CANARY" not in path.read_bytes(), path
 
 
 @pytest.mark.integration
-def test_an_unchanged_run_is_not_logged_again_and_a_changed_one_replaces_what_was(
-    run: TrackedRun, tmp_path: Path
+def test_it_holds_metrics_with_intervals_and_what_was_forgotten(found: list[dict[str, Any]]) -> None:
+    summary = together(found, "summary", "update")
+    assert summary["eval/math/accuracy"] == 1
+    assert summary["seed_eval/math/accuracy"] == pytest.approx(1 / 3, abs=1e-6)
+    assert 0 <= summary["seed_eval/math/accuracy_low"] < 1 / 3 < summary["seed_eval/math/accuracy_high"] <= 1
+    assert (summary["measure/target"], summary["rewrites/acceptance_rate"]) == (1, 0.5)
+    assert summary["change/target"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+@pytest.mark.integration
+def test_it_holds_answers_side_by_side_and_rejected_rewrites_as_many_as_asked_for(job: Path) -> None:
+    assert table(job, "samples/math") == [
+        ["q0", "What is 0?", "0", "s0", "v0", "t0"],
+        ["q1", "What is 1?", "1", "s1", "v1", "t1"],
+    ]
+    assert table(job, "rewrites/rejected") == [["b", "say b", "b", "c", "answer_differs"]]
+
+
+@pytest.mark.integration
+def test_it_holds_data_adapter_and_report_and_what_each_was_made_of(
+    found: list[dict[str, Any]], logged: tuple[Path, str]
 ) -> None:
-    folder = tmp_path / "out"
-    track(_tracker(), [run], folder)
-    (first,) = (folder / "wandb").glob("offline-run-*")
-    message = track(_tracker(), [run], folder)
-    assert message is not None and "wandb sync" in message
-    assert list((folder / "wandb").glob("offline-run-*")) == [first]
-    time.sleep(1.1)  # W&B's folders are named by the second
-    run.config["seed"] = 2
-    track(_tracker(), [run], folder)
-    (second,) = (folder / "wandb").glob("offline-run-*")
-    assert second != first
+    own = artifacts(found)
+    assert own["adapter-0123456789abcdef"]["type"] == "model"
+    trained_on = json.loads(own["adapter-0123456789abcdef"]["metadata"])["trained_on"]
+    assert own[trained_on]["type"] == "dataset"
+    assert json.loads(own[trained_on]["metadata"])["made_of"] == ["dataset/d", "select/s", "mix/0123456789"]
+    files = {Path(entry["path"]).name: Path(entry["local_path"]) for entry in own[trained_on]["manifest"]["contents"]}
+    assert set(files) == {"selected.jsonl", "stats.json", "train.jsonl"} and all(map(Path.is_file, files.values()))
+    (of_report,) = logged[0].glob("wandb/offline-run-*-fedcba9876543210")
+    (report,) = artifacts(records(of_report)).values()
+    assert (report["name"], report["type"]) == ("report-fedcba9876543210", "report")
+    assert json.loads(report["metadata"]) == {"runs": ["0123456789abcdef"]}
+    assert sorted(entry["path"] for entry in report["manifest"]["contents"]) == ["figure.png", "summary.json"]
 
 
 @pytest.mark.integration
-def test_a_server_that_refuses_means_offline_with_one_line(
+def test_lm_evals_own_layout_is_there(job: Path, found: list[dict[str, Any]]) -> None:
+    """The names that lm_eval.loggers.WandbLogger gives: its dashboards look for them."""
+    history = together(found, "history", "item")
+    assert (history["math/accuracy"], history["math/accuracy_stderr"]) == (1, 0.25)
+    assert table(job, "evaluation/eval_results") == [["math", 1, "none", 0, "accuracy", "1.0", "0.2500"]]
+    assert [row[:2] for row in table(job, "math_eval_results")] == [[0, "What is 0?"], [1, "What is 1?"]]
+
+
+@pytest.mark.integration
+def test_no_secret_is_in_any_file_and_one_line_says_how_to_sync(logged: tuple[Path, str]) -> None:
+    folder, message = logged
+    assert message == f"W&B: logged offline; to upload: wandb sync {folder}/wandb/offline-run-*"
+    for path in folder.rglob("*"):
+        assert not path.is_file() or b"CANARY" not in path.read_bytes(), path
+
+
+@pytest.mark.integration
+def test_whatever_happens_a_run_is_logged_once_under_its_id(run: TrackedRun, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    before = services()
+    with Tracking(tracker(), folder, tmp_path / "store") as tracking:
+        tracking.log(run)
+        assert tracking._child is not None
+        wait_for(lambda: bool(offline_runs(folder)))
+        os.kill(tracking._child.pid, signal.SIGKILL)
+        message = tracking.end()
+    assert message is not None and message.startswith("warning: W&B did not log everything") and "\n" not in message
+    wait_for(lambda: services() <= before)
+    time.sleep(1.1)  # W&B's folders are named by the second
+
+    assert "wandb sync" in str(track(tracker(), [run], folder))  # the next command
+    (logged,) = offline_runs(folder)
+    assert logged.name.endswith(run.key)
+    assert "wandb sync" in str(track(tracker(), [run], folder))  # nothing is new
+    assert offline_runs(folder) == [logged]
+    time.sleep(1.1)
+    track(tracker(), [replace(run, config=run.config | {"seed": 2})], folder)
+    (changed,) = offline_runs(folder)
+    assert changed != logged and changed.name.endswith(run.key)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def server(get: int | None, post: int | None) -> Iterator[str]:
+    """Answers with these codes; None: takes the connection and hangs. Yields its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self, code: int | None) -> None:
+            if code is None:
+                stop.wait(30)
+            self.send_response(code or 500)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            self._answer(get)
+
+        def do_POST(self) -> None:
+            self._answer(post)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    stop = threading.Event()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
+        made.daemon_threads = True
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{made.server_port}"
+        finally:
+            stop.set()
+            made.shutdown()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("get", "post", "told"),
+    [
+        (None, None, "127.0.0.1 cannot be reached"),  # it hangs
+        (500, 500, "127.0.0.1 answers with an error (500)"),
+        (200, None, "the server did not take a run"),  # it hangs later
+    ],
+    ids=["hangs", "500", "hangs later"],
+)
+def test_a_server_that_is_down_means_offline_with_one_line(
+    get: int | None,
+    post: int | None,
+    told: str,
+    run: TrackedRun,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    before = services()
+    with server(get, post) as address:
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        started = time.monotonic()
+        message = track(tracker(mode="online", timeout=16), [run], tmp_path / "out")
+        assert time.monotonic() - started < 20
+    assert message is not None and "\n" not in message
+    assert message.startswith("warning: W&B: ") and told in message and "wandb sync" in message
+    (logged,) = offline_runs(tmp_path / "out")
+    assert any(record["type"] == "exit" for record in records(logged))
+    for path in (tmp_path / "out").rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+    wait_for(lambda: services() <= before)
+
+
+@pytest.mark.integration
+def test_nobody_waits_longer_than_the_time_out(
     run: TrackedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    started = time.monotonic()
-    message = track(_tracker("online", timeout=20), [run], tmp_path / "out")
-    assert time.monotonic() - started < 20
-    assert (
-        message is not None and message.startswith("warning: W&B: 127.0.0.1 cannot be reached") and "\n" not in message
-    )
-    assert _records(tmp_path / "out")
-    for path in (tmp_path / "out").rglob("*"):
-        assert path.is_dir() or KEY.encode() not in path.read_bytes(), path
-
-
-@pytest.fixture
-def silent_server() -> Iterator[int]:
-    """Accepts connections and never answers; yields its port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-@pytest.mark.integration
-def test_a_server_that_hangs_is_left_at_the_time_out(
-    run: TrackedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent_server: int
-) -> None:
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent_server}")
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
-    started = time.monotonic()
-    message = track(_tracker(timeout=3), [run], tmp_path / "out")
-    assert time.monotonic() - started < 6
-    assert message is not None and "took longer than tracker.timeout=3 s" in message and "\n" not in message
-    assert json.loads((tmp_path / "out/wandb/tracked.json").read_text()) == {}  # the next call tries again
+    with server(None, None) as address:
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        started = time.monotonic()
+        message = track(tracker(timeout=1), [run], tmp_path / "out")
+        assert time.monotonic() - started < 4
+    assert message is not None and "took longer than tracker.timeout=1 s" in message and "\n" not in message
     assert not list((tmp_path / "out/wandb").glob(".payload-*"))
 
 
 @pytest.mark.integration
-def test_a_child_that_fails_is_one_line(run: TrackedRun, tmp_path: Path) -> None:
-    run.scores["micro_text"] = str(tmp_path / "nowhere.json")
-    message = track(_tracker(), [run], tmp_path / "out")
-    assert message is not None and "FileNotFoundError" in message and "\n" not in message
+def test_a_full_queue_leaves_a_run_out_and_says_so(run: TrackedRun, tmp_path: Path) -> None:
+    with Tracking(tracker(timeout=1), tmp_path / "out", tmp_path / "store") as tracking:
+        tracking.start()
+        child = tracking._child
+        assert child is not None and child.stdin is not None
+        os.kill(child.pid, signal.SIGSTOP)
+        fcntl.fcntl(child.stdin.fileno(), fcntl.F_SETPIPE_SZ, 4096)
+        started = time.monotonic()
+        for _ in range(100):
+            tracking.log(run)
+        assert time.monotonic() - started < 5
+        assert "too many runs were waiting" in str(tracking.end())
+
+
+@pytest.mark.integration
+def test_an_artifact_that_is_gone_is_one_line(run: TrackedRun, tmp_path: Path) -> None:
+    message = track(tracker(), [replace(run, vanilla={"math": "score/gone"}, mix="mix/gone")], tmp_path / "out")
+    assert message is not None and "mix/gone" in message and "\n" not in message
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(run: TrackedRun, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
-    message = track(_tracker(), [run], tmp_path / "out")
-    assert message is not None and message.startswith("warning: W&B: nothing was logged")
+    message = track(tracker(), [run], tmp_path / "out")
+    assert message is not None and message.startswith("warning: W&B did not log everything (NotADirectoryError")
 
 
 def test_none_logs_nothing(run: TrackedRun, tmp_path: Path) -> None:
-    assert track(_tracker(name="none"), [run], tmp_path / "out") is None
+    assert track(tracker(name="none"), [run], tmp_path / "out") is None
     assert not (tmp_path / "out").exists()
 
 
-def test_the_mode_goes_by_key_and_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, silent_server: int) -> None:
-    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent_server}")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    assert choose_mode("auto") == ("offline", None)
-    mode, remark = choose_mode("online")
-    assert mode == "offline" and remark is not None and "no key" in remark
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password secret\n")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert choose_mode("auto") == ("online", None)
-    assert choose_mode("offline") == ("offline", None)
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    assert choose_mode("auto") == ("offline", None)
+def test_the_mode_goes_by_key_and_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with server(404, None) as address:
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        assert choose_mode("auto") == ("offline", None)
+        mode, remark = choose_mode("online")
+        assert mode == "offline" and remark is not None and "no key" in remark
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password secret\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        assert choose_mode("auto") == ("online", None)
+        assert choose_mode("offline") == ("offline", None)
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        assert choose_mode("auto") == ("offline", None)
+
+
+def test_a_server_that_refuses_or_does_not_speak_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr("sdft_exp.tracking.mode._ANSWER_SECONDS", 0.2)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    assert choose_mode("online") == ("offline", "127.0.0.1 cannot be reached")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert choose_mode("online") == ("offline", "127.0.0.1 cannot be reached")
