@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from sdft_exp.compose import compose
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SMALLEST = [
@@ -31,7 +33,8 @@ SMALLEST = [
     "tracker.mode=offline",
 ]
 # What a reader does once; there is nothing to run here.
-ONCE = ("git clone ", "cd ", ". .venv/bin/activate", "wandb sync ", ".venv/bin/pre-commit install")
+ONCE = ("git clone ", "cd ", ". .venv/bin/activate", ".venv/bin/pre-commit install")
+ONLINE = ("wandb sync ", "wandb sweep ", "wandb agent ", "launchers/wandb_sync.sh ")  # they need W&B's server
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "gsm8k_train.json").write_text(json.dumps([problem]), encoding="utf-8")
     (folder / "rewrites.jsonl").write_text(json.dumps({"response": "It is 2."}) + "\n", encoding="utf-8")
     shutil.copytree(ROOT / "sdft_exp" / "microworld" / "model", folder / "my_model")
+    sweep = folder / "outputs" / "my_sweep"
+    sweep.mkdir(parents=True)
+    tracker = {"tracker": compose([]).tracker.model_dump(mode="json")}
+    (sweep / "config.yaml").write_text(json.dumps(tracker), encoding="utf-8")
+    (sweep / "summary.json").write_text(json.dumps({"title": "my_sweep", "groups": []}), encoding="utf-8")
     return folder
 
 
@@ -128,7 +136,7 @@ def test_every_command_is_of_a_kind_that_is_tried(command: Command) -> None:
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M)
         assert set(command.words[1:]) <= set(targets)
     else:
-        assert command in RUN or command.text.startswith(ONCE)
+        assert command in RUN or command.text.startswith(ONCE + ONLINE)
 
 
 LOOKS = [command for command in RUN if not (command.trains or command.on_slurm or command.shows_results)]
