@@ -123,9 +123,7 @@ def finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listene
         return _finish(sweep, store, console, make, Telling(tracking, sweep.title, stories))
 
 
-def _finish(
-    sweep: Sweep, store: Store, console: Console, make: Callable[[Listener], object], telling: Telling
-) -> int:
+def _finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listener], object], telling: Telling) -> int:
     jobs, planned, folder, title = sweep.jobs, sweep.planned, sweep.folder, sweep.title
     records: dict[str, Record] = {}
     try:

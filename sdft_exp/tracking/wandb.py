@@ -12,6 +12,7 @@ import lm_eval.loggers
 import wandb
 
 from sdft_exp.models.tuned import ADAPTER, MODEL
+from sdft_exp.results import PAGE
 from sdft_exp.stages.report import ReportJob
 from sdft_exp.tracking import content
 from sdft_exp.tracking.content import REJECTED_COLUMNS, SAMPLE_COLUMNS, Artifacts, report_job
@@ -68,7 +69,7 @@ def log_run(
             _log_job(tracked, artifacts, settings, run, job)
         tracked.summary.update(figures)
         if run["report"] is not None:
-            _log_report(tracked, artifacts, run)
+            _log_report(tracked, artifacts, run, Path(settings["home"]).parent / PAGE)
 
 
 def _settings(patience: float) -> wandb.Settings:
@@ -155,11 +156,13 @@ def _log_weights(tracked: wandb.Run, artifacts: Artifacts, run: Mapping[str, Any
     tracked.log_artifact(weights)
 
 
-def _log_report(tracked: wandb.Run, artifacts: Artifacts, run: Mapping[str, Any]) -> None:
+def _log_report(tracked: wandb.Run, artifacts: Artifacts, run: Mapping[str, Any], page: Path) -> None:
     report = wandb.Artifact(f"report-{tracked.id}", "report", metadata={"runs": list(run["runs"])})
     for path in sorted(artifacts.at(run["report"]).iterdir()):
         if not path.name.startswith("manifest."):
             report.add_file(str(path), policy="immutable")
+    if page.is_file():
+        report.add_file(str(page))
     tracked.log({"report/figure": wandb.Image(str(artifacts.at(run["report"]) / "figure.png"))})
     tracked.log_artifact(report)
 
