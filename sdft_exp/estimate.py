@@ -10,13 +10,14 @@ import math
 from sdft_exp.config import RunConfig
 from sdft_exp.data.cost import prompt_tokens, question_tokens, row_tokens
 from sdft_exp.models import footprint
-from sdft_exp.models.footprint import Gpu
+from sdft_exp.models.footprint import Cut, Gpu
 from sdft_exp.models.shape import Shape, shape_of
 from sdft_exp.processes import cuda_devices
 from sdft_exp.stage import Cost, Stage
-from sdft_exp.training.zero import BUCKET, zero_config
+from sdft_exp.training.zero import zero_config
 
 _HOUR = 3600.0  # seconds
+_BUCKET = 500_000_000  # of a DeepSpeed config that says nothing of it
 
 
 def training(config: RunConfig, dataset: Stage) -> Cost:
@@ -51,11 +52,12 @@ def training_bytes(config: RunConfig, shape: Shape, longest: int) -> int | None:
 
     With weights and moments on the host, and no GPU, both are the same memory.
     """
-    tuning, dtype = config.tuning, config.model.train_dtype
+    tuning, dtype, gpu = config.tuning, config.model.train_dtype, bool(_gpus_here(config))
     processes = training_gpus(config) * config.launch.nodes
     rows = math.ceil(tuning.batch_size / processes)
     # The fullest forward pass: the budget, where the longest rows of a step fill it; one long row stands alone.
     fullest = max(longest, min(tuning.micro_batch_tokens, rows * longest))
+    passes = math.ceil(rows * longest / tuning.micro_batch_tokens)
     adapter = shape.adapter(tuning.rank, tuning.targets) if tuning.name == "lora" else None
     if tuning.name == "lora":
         if adapter is None:
@@ -63,23 +65,20 @@ def training_bytes(config: RunConfig, shape: Shape, longest: int) -> int | None:
         alone = footprint.lora_bytes(shape, dtype, tuning.rank, tuning.targets, tuning.dropout, fullest, fullest)
         passing = alone - footprint.BYTES[dtype] * shape.parameters - 16 * adapter
     else:
-        passes = math.ceil(rows * longest / tuning.micro_batch_tokens)
-        alone = footprint.full_bytes(shape, dtype, fullest, fullest, passes, foreach=bool(_gpus_here(config)))
-        passing = footprint.kept_by_pass(shape, dtype, fullest, fullest)
+        alone = footprint.full_bytes(shape, dtype, fullest, fullest, passes, foreach=gpu)
+        passing = footprint.kept_by_pass(shape, dtype, fullest, fullest, autocast=False)
     if tuning.deepspeed is None:
         return alone
     zero = zero_config(tuning.deepspeed, dtype, tuning.max_grad_norm)["zero_optimization"]
-    device, host = footprint.zero_bytes(
-        shape,
-        dtype,
-        adapter or shape.parameters,
+    bucket = zero.get("reduce_bucket_size", _BUCKET)
+    cut = Cut(
         zero["stage"],
         processes,
-        "offload_optimizer" in zero and "offload_param" in zero,
-        passing,
-        BUCKET,
+        shape.hidden**2 if bucket == "auto" else int(bucket),  # as transformers fills it in
+        offload="offload_optimizer" in zero and "offload_param" in zero,
     )
-    return device if _gpus_here(config) else device + host
+    device, host = footprint.zero_bytes(shape, dtype, cut, adapter or shape.parameters, passing, passes, gpu=gpu)
+    return device if gpu else device + host
 
 
 def training_gpus(config: RunConfig) -> int:

@@ -16,6 +16,10 @@ from sdft_exp.models.shape import Shape
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _SINGLE = 4  # bytes of a float32, in which norms, adapters and losses are kept whatever the model's precision
+# DeepSpeed's own choices for stage 3, in numbers: weights are kept for their way back where it is no more than 10^9
+# weights away (stage3_max_reuse_distance), so the last half of that; AdamW steps on so many at a time (sub_group_size).
+_REUSED = 500_000_000
+_SUB_GROUP = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -115,41 +119,84 @@ def full_bytes(shape: Shape, dtype: str, tokens: int, responses: int, passes: in
     """
     weights = _SINGLE * shape.parameters
     copies = BYTES[dtype] * shape.multiplied if dtype != "float32" else 0
-    passing = kept_by_pass(shape, dtype, tokens, responses)
-    largest = _SINGLE * max(shape.vocabulary * shape.hidden, *(a * b for a, b in shape.linear.values()))
-    states, stepping = 3 * weights, 4 * weights + (weights if foreach else 2 * largest)
+    passing = kept_by_pass(shape, dtype, tokens, responses, autocast=True)
+    states, stepping = 3 * weights, 4 * weights + (weights if foreach else 2 * _SINGLE * _largest(shape))
     return max(states + copies + passing + (weights if passes > 1 else 0), stepping)
 
 
+@dataclass(frozen=True)
+class Cut:
+    """How DeepSpeed's ZeRO cuts a training.
+
+    Attributes:
+        stage: 1 cuts AdamW's moments over the processes, 2 gradients as well, 3 weights as well.
+        bucket: numbers that are reduced or gathered in one go.
+        offload: what is cut lies on the host.
+    """
+
+    stage: int
+    processes: int
+    bucket: int
+    offload: bool = False
+
+
 def zero_bytes(
-    shape: Shape, dtype: str, trained: int, stage: int, processes: int, offload: bool, passing: int, bucket: int
+    shape: Shape, dtype: str, cut: Cut, trained: int, passing: int, passes: int, *, gpu: bool
 ) -> tuple[int, int]:
-    """Peak of one process under DeepSpeed's ZeRO, and what it holds on the host beside, with `offload`.
+    """Peak of one process under DeepSpeed (0.19), and what it holds on the host beside, with `cut.offload`.
+
+    All tensors, from the model's load to the end of the last step; not Python, libraries and CUDA's own context.
 
     Args:
         trained: parameters that are, the adapter's or all.
         passing: what a forward pass holds: see `kept_by_pass`.
-        bucket: numbers that are reduced or gathered in one go.
+        passes: forward passes of a step.
+        gpu: a bucket takes all of its memory at once, and AdamW is torch's for CUDA: see `full_bytes`.
     """
-    size, share = BYTES[dtype], 1 / processes
-    moving = size * min(bucket, shape.parameters)
-    # Float32 copies, two moments, gradients; for the step, when no pass is held, these in one flat vector as well.
-    states = 4 * _SINGLE * trained * share + (0 if stage >= 2 else size * trained)
-    flat = _SINGLE * trained * share
-    weights = size * shape.parameters * (share if stage == 3 else 1)
-    if not offload:
-        return round(weights + states + moving + max(passing, flat)), 0
-    layer = size * sum(inputs * outputs for inputs, outputs in shape.linear.values())
-    return round(moving + layer + passing), round(weights + states + flat)
+    size, share = BYTES[dtype], _SINGLE * trained / cut.processes
+    # Gradients reduced, and weights fetched, in one go; the bucket of the former is there for longer.
+    reduced, fetched = size * min(cut.bucket, trained), size * min(cut.bucket, shape.parameters)
+    bucket = size * cut.bucket if gpu else reduced
+    # The float32 copy that AdamW steps on, beside weights in float32 too, and its moments.
+    lasting = size * shape.parameters / (cut.processes if cut.stage == 3 else 1) + 3 * share
+    roots = 1 if gpu else 2  # vectors as long as what AdamW steps on
+    if cut.stage == 3:
+        meeting = cut.processes > 1
+        # Gathered weights stay until their way back, beside the vector that the next ones came in.
+        gathered = size * min(shape.parameters, _REUSED + cut.bucket) if meeting or (cut.offload and gpu) else 0
+        turned: float = passing + gathered + (fetched if meeting else 0)
+        if cut.offload:  # gradients lie there twice, as they come and as AdamW, which is fused, takes them
+            return round(bucket + max(turned, 2 * reduced)), round(lasting + 2 * share)
+        stepped = (1 + roots) * min(share, _SINGLE * _SUB_GROUP)  # gradients, copied into one vector
+        return round(lasting + share + bucket + max(turned, stepped)), 0
+    gradients = share if cut.stage == 2 else _SINGLE * trained
+    # In float32 what a pass adds comes in a vector of its own; it outlives its copy for AdamW, since the norms, which
+    # AdamW takes last, are a part of it. In bfloat16 each weight's share is cast and added to the sum.
+    beside, cast = (share, 0.0) if dtype == "float32" else (0, min(share, _SINGLE * _largest(shape)))
+    turned = passing + (gradients if passes > 1 else 0) + (bucket if gpu else 0)
+    ended = gradients + (beside if passes > 1 else 0) + bucket + reduced + cast  # a bucket is copied to be reduced
+    stepped = share + beside + roots * share
+    return round(lasting + max(turned, ended, stepped)), 0
 
 
-def kept_by_pass(shape: Shape, dtype: str, tokens: int, responses: int) -> int:
-    """What a pass holds for its way back where every weight is trained, and the larger of loss and a layer's own."""
+def kept_by_pass(shape: Shape, dtype: str, tokens: int, responses: int, *, autocast: bool) -> int:
+    """What a pass holds for its way back where every weight is trained, and the larger of loss and a layer's own.
+
+    Args:
+        autocast: norms and the states between layers are in float32 whatever the precision.
+    """
     size = BYTES[dtype]
+    between = _SINGLE if autocast else size
     # Beside what frozen layers keep: the projections' inputs, and the normed states for the norms' own gradients.
-    inputs = size * (2 * shape.hidden + shape.intermediate) + 2 * _SINGLE * shape.hidden
-    kept = tokens * (shape.layers * (_kept_of_layer(shape, size) + inputs) + 3 * _SINGLE * shape.hidden)
+    inputs = size * (2 * shape.hidden + shape.intermediate) + 2 * between * shape.hidden
+    last = (_SINGLE + 2 * between) * shape.hidden  # the last norm's input, normed, and the output layer's input
+    kept = tokens * (shape.layers * (_kept_of_layer(shape, size) + inputs) + last)
     return kept + max(3 * _SINGLE * responses * shape.vocabulary, tokens * _passing(shape, size))
+
+
+def _largest(shape: Shape) -> int:
+    """Numbers of the largest weight."""
+    return max(shape.vocabulary * shape.hidden, *(inputs * outputs for inputs, outputs in shape.linear.values()))
 
 
 def _kept_of_layer(shape: Shape, size: int) -> int:

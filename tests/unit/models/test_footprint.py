@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sdft_exp.models import footprint
-from sdft_exp.models.footprint import Gpu
+from sdft_exp.models.footprint import Cut, Gpu
 from sdft_exp.models.shape import Shape
 
 TINY = Shape(layers=2, hidden=8, heads=2, kv_heads=1, head_dim=4, intermediate=16, vocabulary=10, tied=False)
@@ -81,7 +81,10 @@ def test_bytes_of_training_every_weight_of_a_7b() -> None:
     # states twice in float32; the states before the last norm, normed, and before the output layer.
     layer = 131_712 - 64 + 64 + 2 * (2 * 4096 + 11008) + 2 * 4 * 4096
     passing = 2048 * (32 * layer + 3 * 4 * 4096) + 3 * 4 * 1000 * 32000
-    assert footprint.kept_by_pass(LLAMA2_7B, "bfloat16", 2048, 1000) == passing
+    assert footprint.kept_by_pass(LLAMA2_7B, "bfloat16", 2048, 1000, autocast=True) == passing
+    # Under DeepSpeed what is normed is bfloat16, twice a layer and at the end, and so is the output layer's input.
+    less = 2048 * (32 * 2 * 2 * 4096 + 2 * 2 * 4096)
+    assert footprint.kept_by_pass(LLAMA2_7B, "bfloat16", 2048, 1000, autocast=False) == passing - less
     copies = 2 * LLAMA2_7B.multiplied
     assert footprint.full_bytes(LLAMA2_7B, "bfloat16", 2048, 1000, 2, foreach=True) == max(
         4 * weights + copies + passing, 5 * weights
@@ -93,21 +96,44 @@ def test_bytes_of_training_every_weight_of_a_7b() -> None:
 
 
 def test_bytes_under_zero() -> None:
-    parts, bucket, passing = LLAMA2_7B.parameters, 50_000_000, 7
-    moving = 2 * bucket
+    parts, bucket = LLAMA2_7B.parameters, 50_000_000
 
-    def told(stage: int, processes: int, offload: bool = False) -> tuple[int, int]:
-        return footprint.zero_bytes(LLAMA2_7B, "bfloat16", parts, stage, processes, offload, passing, bucket)
+    def told(stage: int, processes: int, passing: int, passes: int = 1, **more: bool) -> tuple[int, int]:
+        cut = Cut(stage, processes, bucket, **more)
+        return footprint.zero_bytes(LLAMA2_7B, "bfloat16", cut, parts, passing, passes, gpu=True)
 
-    # Copy, two moments and gradients in float32 are 16 bytes a parameter over the processes; the flat vector for the
-    # step 4 more, which outweighs so short a pass.
-    assert told(2, 4) == (2 * parts + 5 * parts + moving, 0)
-    assert told(3, 4) == (parts // 2 + 5 * parts + moving, 0)
-    assert told(1, 4) == (4 * parts + 5 * parts + moving, 0)
-    passing = 2 * parts
-    assert told(2, 4) == (2 * parts + 4 * parts + moving + passing, 0)
-    layer = 2 * (4 * 4096 * 4096 + 3 * 4096 * 11008)
-    assert told(3, 1, offload=True) == (layer + moving + passing, 22 * parts)
+    # Copy and two moments in float32: 12 bytes a parameter over the processes. A short pass: gradients and
+    # AdamW's roots are the peak, 8 bytes more; under stage 3 gradients' sum is there besides, 4 more, and the bucket.
+    assert told(2, 4, 7) == (2 * parts + (12 + 8) * parts // 4, 0)
+    assert told(3, 8, 7) == ((2 + 12 + 4 + 8) * parts // 8 + 2 * bucket, 0)
+    # On so few that a process has more than 10^9 parameters, AdamW takes 10^9 at a time.
+    assert told(3, 4, 7) == ((2 + 12 + 4) * parts // 4 + 2 * bucket + 8 * 10**9, 0)
+    # A long pass, and a bucket; from the second of a step on also the gradients' sum.
+    long = 2 * parts
+    assert told(2, 4, long) == (2 * parts + 3 * parts + 2 * bucket + long, 0)
+    assert told(2, 4, long, 2) == (2 * parts + 4 * parts + 2 * bucket + long, 0)
+    # Stage 3: 5 * 10^8 gathered weights and a bucket wait for their way back, beside a bucket that has just come.
+    gathered = 2 * (500_000_000 + bucket)
+    assert told(3, 4, long) == (18 * parts // 4 + 2 * bucket + gathered + 2 * bucket + long, 0)
+    # Alone nothing comes from others; from the host weights do. There: weights, 12 bytes, gradients twice.
+    assert told(3, 1, long) == (18 * parts + 2 * bucket + long, 0)
+    assert told(3, 1, long, offload=True) == (2 * bucket + gathered + long, 22 * parts)
+
+
+def test_bytes_under_zero_on_a_cpu_in_float32() -> None:
+    parts, bucket, passing = LLAMA2_7B.parameters, 4 * 50_000_000, 7
+
+    def told(stage: int, processes: int, passes: int = 1) -> int:
+        cut = Cut(stage, processes, 50_000_000)
+        return footprint.zero_bytes(LLAMA2_7B, "float32", cut, parts, passing, passes, gpu=False)[0]
+
+    # AdamW takes two vectors of roots, and the gradients as they came are still there.
+    assert told(2, 2) == 4 * parts + (12 + 4 + 4 + 8) * parts // 2
+    assert told(3, 8) == (4 + 12 + 4 + 4 + 8) * parts // 8 + bucket
+    # A bucket counts as far as it is filled: an adapter's gradients are fewer. Its copy lies beside it.
+    cut, adapter = Cut(2, 2, 50_000_000), 1_000_000
+    found = footprint.zero_bytes(LLAMA2_7B, "float32", cut, adapter, passing, 2, gpu=False)[0]
+    assert found == 4 * parts + 6 * adapter + (2 + 2 + 4 + 4) * adapter
 
 
 def test_bytes_of_writing_with_a_7b() -> None:
@@ -125,6 +151,8 @@ def test_bytes_of_comparing() -> None:
     assert footprint.comparing_bytes(TINY, "float32", 0, 8, 5) == 1352 * 4 + 2 * 8 * 5 * 10 * 4
 
 
+# Each tensor in pages of its own, given back when it goes: else the peak is the allocator's.
+ALONE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
 CHILD = """
 import json, re, sys
 import torch, transformers
@@ -173,8 +201,7 @@ print(json.dumps(peaks))
 def test_bytes_of_training_are_those_that_torch_holds(passes: int) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps([asdict(shape) for shape in MEASURED]), str(passes)],
-        # Each tensor in pages of its own, given back when it goes: else the peak is the allocator's.
-        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"},
+        env=os.environ | ALONE,
         capture_output=True,
         text=True,
         timeout=300,
@@ -185,3 +212,106 @@ def test_bytes_of_training_are_those_that_torch_holds(passes: int) -> None:
         if passes:
             told = footprint.full_bytes(shape, "float32", 8 * 256, 8 * 128, passes, foreach=False)
         assert told == pytest.approx(peak, rel=0.1)
+
+
+UNDER_ZERO = """
+import gc, json, os, re, sys
+from pathlib import Path
+import deepspeed, torch
+from transformers.integrations import HfDeepSpeedConfig
+from sdft_exp.data.encode import Example
+from sdft_exp.models.identity import ModelRef
+from sdft_exp.processes import end_with
+from sdft_exp.training.model import trainable
+from sdft_exp.training.rank import RankTrainer
+from sdft_exp.training.settings import Optimisation
+
+def memory(field):
+    return 1024 * int(re.search(field + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+
+def train(zero, folder, length, passes):
+    kept = HfDeepSpeedConfig(zero)
+    seed = ModelRef(folder, "auto", "float32", folder, None, False, "cpu", 1)
+    batch = 8 * passes * torch.distributed.get_world_size()
+    row = Example([1] * length, [-100] * (length // 2) + [1] * (length // 2), truncated=False)
+    RankTrainer(
+        trainable(seed, None, 0, under_zero=True), [row] * 2 * batch, 0,
+        Optimisation(0, 1.0, batch, 1e-4, "constant", 0.0, 0.0, 1.0), 8 * length, 1000,
+        Path(folder, str(zero["zero_optimization"]["stage"])), lambda *told: None,
+        stop=Path(folder, "stop"), use_cpu=True, deepspeed=zero, optim="adamw_torch",
+    ).tune()
+
+end_with(os.getppid())
+torch.set_num_threads(1)
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # as training.rank has it
+deepspeed.init_distributed("gloo")
+peaks = []
+for training in json.loads(sys.argv[1]):
+    gc.collect()
+    before = memory("VmRSS")
+    open("/proc/self/clear_refs", "w").write("5")
+    train(*training)
+    peaks.append(memory("VmHWM") - before)
+Path(sys.argv[2], "peaks-" + os.environ["RANK"]).write_text(json.dumps(peaks))
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+"""
+
+
+def saved(shape: Shape, folder: Path) -> str:
+    """A random Llama of that shape, on disk."""
+    import transformers
+
+    settings = transformers.LlamaConfig(
+        num_hidden_layers=shape.layers,
+        hidden_size=shape.hidden,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        intermediate_size=shape.intermediate,
+        vocab_size=shape.vocabulary,
+        tie_word_embeddings=shape.tied,
+    )
+    transformers.AutoModelForCausalLM.from_config(settings).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of a process is Linux's to tell")
+@pytest.mark.parametrize("processes", [2, pytest.param(1, marks=pytest.mark.slow)])
+def test_bytes_under_zero_are_those_that_each_process_holds(processes: int, tmp_path: Path) -> None:
+    """From the model's load over two steps to the last checkpoint, in a process that has trained under ZeRO before."""
+    from sdft_exp.training.zero import BUCKET, zero_config
+
+    warming, *folders = (
+        saved(shape, tmp_path / str(place))
+        for place, shape in enumerate([Shape(1, 64, 2, 2, 32, 128, 100, False), *MEASURED])
+    )
+    # Tokens a row, passes a step: of the first the pass is the peak, of the second the step.
+    layouts = [(256, 1), (32, 2)]
+    stages = {2: zero_config("zero2", "float32", 1.0), 3: zero_config("zero3", "float32", 1.0)}
+    trainings = [
+        training
+        for config in stages.values()
+        for training in (
+            (config, warming, 16, 1),
+            *((config, folder, *layout) for folder, layout in zip(folders, layouts, strict=True)),
+        )
+    ]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "--no-python"]
+    ended = subprocess.run(
+        [sys.executable, *launch, sys.executable, "-c", UNDER_ZERO, json.dumps(trainings), str(tmp_path)],
+        env=os.environ | ALONE | {"DS_ACCELERATOR": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    for rank in range(processes):
+        peaks = iter(json.loads((tmp_path / f"peaks-{rank}").read_text()))
+        for stage in stages:
+            next(peaks)
+            for shape, (length, passes) in zip(MEASURED, layouts, strict=True):
+                passing = footprint.kept_by_pass(shape, "float32", 8 * length, 4 * length, autocast=False)
+                cut = Cut(stage, processes, BUCKET)
+                told, _ = footprint.zero_bytes(shape, "float32", cut, shape.parameters, passing, passes, gpu=False)
+                assert told == pytest.approx(next(peaks), rel=0.15)

@@ -39,8 +39,10 @@ def test_on_gpus_zero_is_a_way_out_that_fits(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(obstacles, "cuda_devices", four)
     monkeypatch.setattr(estimate, "cuda_devices", four)
-    line = told("launch.device=auto", "launch.memory=0.017", "tuning.micro_batch_tokens=200")
-    assert " GB a GPU and there are 0.017; tuning.deepspeed=zero" in line and " launch.gpus=4 would take " in line
+    seven = ("model=llama2_7b_chat", "dataset=gsm8k", "launch.device=auto", "launch.memory=80")
+    line = told(*seven)
+    assert " GB a GPU and there are 80; tuning.deepspeed=zero2 launch.gpus=4 would take " in line
+    assert told(*seven, "tuning.deepspeed=zero2", "launch.gpus=4") == ""
 
 
 def test_processes_on_a_cpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
