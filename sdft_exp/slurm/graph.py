@@ -1,6 +1,6 @@
 """Which stages one Slurm job makes, and which job follows which. Pure: no Slurm, no files.
 
-A stage that loads a model is a job of its own. The others take seconds, so each goes along with the job whose artifact
+A stage that loads a model or asks a judge is a job of its own. The others take seconds, so each goes along with the job whose artifact
 it needs (a score with its answers, select and mix with the distillation), or with the only one that needs it.
 """
 
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from sdft_exp.stage import Stage
 
-HEAVY = ("distill", "train", "export", "answer")  # stages that load a model
+# Stages that load a model, and judge, which asks a server for as long and would hold the GPU of what it went along with.
+HEAVY = ("distill", "train", "export", "answer", "judge")
 LIGHT = "light"  # the kind of a job that has none of them
 ARRAY = 500  # jobs of one array at most; clusters commonly allow 1001
 

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from sdft_exp.config import Group, Names, Positive, nearest
 from sdft_exp.errors import ConfigError
 
-Kind = Literal["distill", "train", "export", "answer", "light"]
+Kind = Literal["distill", "train", "export", "answer", "judge", "light"]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -49,7 +49,7 @@ class SlurmConfig(Group):
     def resources(self, kind: str) -> dict[str, Any]:
         """What a job of that kind asks for: its own settings over those of all jobs."""
         common = {name: getattr(self, name) for name in Resources.model_fields}
-        own = self.stages.get(kind)  # type: ignore[call-overload]  # kinds come from graph.KINDS
+        own = self.stages.get(kind)  # type: ignore[call-overload]  # kinds come from `graph.Job.kind`
         return common | ({} if own is None else own.model_dump(exclude_none=True))
 
 

@@ -64,6 +64,15 @@ def test_a_score_of_two_answers_follows_both() -> None:
     assert told(jobs_of([*answers, both], {})) == [("answer", []), ("answer", []), ("score", [0, 1])]
 
 
+def test_a_judge_is_asked_by_a_job_of_its_own_and_the_score_goes_along() -> None:
+    """Thousands of requests are not to hold the GPU of the answers."""
+    answer = stage("answer")
+    judge = stage("judge", answer)
+    jobs = jobs_of([answer, judge, stage("score", answer, judge)], {})
+    assert told(jobs) == [("answer", []), ("judge + score", [0])]
+    assert jobs[1].kind == "judge"
+
+
 def test_what_a_submitted_job_makes_is_waited_for_and_not_made_again() -> None:
     jobs = jobs_of([DISTILL, SELECT, MIX, TRAINS[0]], {one.address: "7_1" for one in (DISTILL, SELECT, MIX)})
     assert [(job.label, job.after, job.after_submitted) for job in jobs] == [("train", set(), {"7_1"})]
