@@ -1,7 +1,8 @@
 """Which stages one Slurm job makes, and which job follows which. Pure: no Slurm, no files.
 
-A stage that loads a model or asks a judge is a job of its own. The others take seconds, so each goes along with the job whose artifact
-it needs (a score with its answers, select and mix with the distillation), or with the only one that needs it.
+A stage that loads a model or asks a judge is a job of its own. The others take seconds, so each goes along with the job
+whose artifact it needs (a score with its answers, select and mix with the distillation), or with the only one that
+needs it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 
 from sdft_exp.stage import Stage
 
-# Stages that load a model, and judge, which asks a server for as long and would hold the GPU of what it went along with.
+# Stages that load a model, and judge, which asks a server for as long and would hold the GPU of the answers.
 HEAVY = ("distill", "train", "export", "answer", "judge")
 LIGHT = "light"  # the kind of a job that has none of them
 ARRAY = 500  # jobs of one array at most; clusters commonly allow 1001

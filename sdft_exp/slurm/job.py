@@ -7,6 +7,7 @@ there too often. Whoever ends a job without a signal loses no more than since th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import signal
@@ -20,6 +21,7 @@ from typing import cast
 
 from rich.console import Console
 
+from sdft_exp.errors import UserError
 from sdft_exp.execute import Listener, Record, Status, execute
 from sdft_exp.plan import Node, Plan
 from sdft_exp.run import Sweep, finish
@@ -101,7 +103,7 @@ def _make(stages: tuple[Stage, ...], terms: Terms) -> int:
         if isinstance(event, Record):
             told = {"status": event.status, "reason": event.reason, "seconds": round(event.seconds, 3)}
             note(terms.sweep, event.stage, "end", job=own, **told)
-            print(f"{event.status} {event.stage.name} {event.stage.label} {event.reason}".rstrip(), flush=True)
+            _say(f"{event.status} {event.stage.name} {event.stage.label} {event.reason}".rstrip())
             return
         if current != event.stage:
             current = event.stage
@@ -164,7 +166,12 @@ def _fail(stages: tuple[Stage, ...], store: Store, terms: Terms, reason: str) ->
     for stage in stages:
         if not store.path(stage.address).is_dir():
             note(terms.sweep, stage, "end", job=job_id(), status="failed", reason=reason, seconds=0.0)
-            print(f"failed {stage.name} {stage.label}: {reason}", flush=True)
+            _say(f"failed {stage.name} {stage.label}: {reason}")
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # no room for the log, where the store may have some
+        print(text, flush=True)
 
 
 def _being_ended(told: dict[str, str]) -> bool:
@@ -187,10 +194,14 @@ def _give_way(stopped: Stopped, stages: tuple[Stage, ...], terms: Terms) -> int:
     for stage in stages:
         if not store.path(stage.address).is_dir():
             note(terms.sweep, stage, "stopped", job=job_id(), why=why, signal=stopped.number, restarts=restarts())
-    print(f"stopped: {why} ({stopped})", flush=True)
+    _say(f"stopped: {why} ({stopped})")
     if at_work or (not told and stopped.number != signal.SIGTERM):  # by which Slurm ends what it has decided on
         if restarts() >= terms.max_requeues:
             _fail(stages, store, terms, _too_often(stages, terms))
             return 1
-        queue.requeue(os.environ["SLURM_JOB_ID"])
+        try:
+            queue.requeue(os.environ["SLURM_JOB_ID"])
+        except UserError as error:
+            _fail(stages, store, terms, f"{why}, and its Slurm job could not go back into the queue ({error})")
+            return 1
     return 128 + stopped.number

@@ -91,16 +91,20 @@ def _ledger_path(sweep: Path) -> Path:
 
 
 def note(sweep: Path, stage: Stage, event: str, **told: Any) -> None:
-    """Append what happened to a stage; a line is written at once, so that a kill leaves whole lines."""
+    """Append what happened to a stage; a line is written at once, so that a kill leaves whole lines.
+
+    Where there is no room for it, it is left out: the store may have room, and the stage is what counts.
+    """
     path = _events_path(sweep, stage.address)
-    path.parent.mkdir(parents=True, exist_ok=True)
     moment = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     line = json.dumps({"event": event, "time": moment, **told}, ensure_ascii=False) + "\n"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        os.write(descriptor, line.encode())
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
 
 
 def events(sweep: Path, address: str) -> list[dict[str, Any]]:
@@ -117,11 +121,12 @@ def events(sweep: Path, address: str) -> list[dict[str, Any]]:
 
 
 def note_step(sweep: Path, stage: Stage, done: int, total: int, what: str) -> None:
-    """Say how far a stage is."""
+    """Say how far a stage is, where there is room for it."""
     path = _events_path(sweep, stage.address).with_suffix(".step")
     beside = path.with_suffix(f".{os.getpid()}")
-    beside.write_text(f"{done}/{total} {what}", encoding="utf-8")
-    beside.rename(path)
+    with contextlib.suppress(OSError):
+        beside.write_text(f"{done}/{total} {what}", encoding="utf-8")
+        beside.rename(path)
 
 
 def _step(sweep: Path, address: str) -> str:

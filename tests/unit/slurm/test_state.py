@@ -141,6 +141,13 @@ def test_a_ledger_is_read_as_it_was_saved_and_a_damaged_one_is_one_line(tmp_path
         read_ledger(tmp_path)
 
 
+def test_notes_that_find_no_room_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "slurm").write_text("a file where the folder of notes would be: no note can be written")
+    note(tmp_path, MIX, "start", job="1")
+    note_step(tmp_path, MIX, 1, 2, "rows")
+    assert (tmp_path / "slurm").is_file()
+
+
 def test_half_a_line_in_the_notes_is_no_event(tmp_path: Path) -> None:
     note(tmp_path, MIX, "start", job="1")
     (path,) = (tmp_path / "slurm" / "stages").glob("*.jsonl")
