@@ -26,8 +26,9 @@ from sdft_exp.execute import Listener, Record, Status, execute
 from sdft_exp.plan import Node, Plan
 from sdft_exp.run import Sweep, finish
 from sdft_exp.slurm import queue
+from sdft_exp.slurm.sources import changed
 from sdft_exp.slurm.state import Ledger, Standing, events, note, note_step, read_ledger, standings
-from sdft_exp.stage import Stage, source_digest
+from sdft_exp.stage import Stage
 from sdft_exp.stopping import Stopped, listen
 from sdft_exp.store import Store
 from sdft_exp.workers import Step
@@ -141,8 +142,9 @@ def _refusal(stage: Stage, stages: tuple[Stage, ...], store: Store, terms: Terms
     """Why a stage cannot be made by this job, or ""."""
     if restarts() > terms.max_requeues:
         return _too_often(stages, terms)
-    if stage.key_inputs["source"] != source_digest(f"sdft_exp.stages.{stage.name}"):
-        return "the program has changed since the sweep was submitted; resume submits it anew"
+    differing = changed(stage)
+    if differing:
+        return f"the program has changed since the sweep was submitted ({differing[0]}); resume submits it anew"
     own = {one.address for one in stages}
     for source in stage.inputs.values():
         if source.address not in own and not store.path(source.address).is_dir():

@@ -57,3 +57,11 @@ def test_a_full_disk_under_the_log_stops_no_job(terms: Terms, monkeypatch: pytes
         monkeypatch.setattr("sys.stdout", full)
         assert job._give_way(Stopped(signal.SIGUSR2), (MIX,), terms) == 128 + signal.SIGUSR2
     assert requeued == ["7"]
+
+
+def test_a_job_whose_code_has_changed_makes_nothing(terms: Terms, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "changed", lambda stage: ["sdft_exp.generation.batched"])
+    assert job._make((MIX,), terms) == 1
+    assert events(terms.sweep, MIX.address)[-1]["reason"] == (
+        "the program has changed since the sweep was submitted (sdft_exp.generation.batched); resume submits it anew"
+    )
