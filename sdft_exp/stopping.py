@@ -53,6 +53,18 @@ def deferred() -> Iterator[None]:
         raise Stopped(_asked)
 
 
+@contextlib.contextmanager
+def hangups() -> Iterator[None]:
+    """Inside, the end of the terminal (SIGHUP) asks to stop like `SIGNALS`, unless the process ignores it (nohup)."""
+    before = signal.getsignal(signal.SIGHUP)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def _note(number: int, frame: FrameType | None) -> None:
     global _asked
     first, _asked = _asked is None, number

@@ -23,12 +23,14 @@ from sdft_exp.config import LaunchConfig
 from sdft_exp.errors import ConfigError, UserError
 from sdft_exp.execute import execute
 from sdft_exp.plan import plan_table
+from sdft_exp.results import writing
 from sdft_exp.run import Sweep, begin, finish, plan_jobs
 from sdft_exp.slurm import queue
-from sdft_exp.slurm.graph import LIGHT, Job, arrays_of, graph_table, jobs_of
+from sdft_exp.slurm.graph import LIGHT, Array, Job, arrays_of, graph_table, jobs_of
 from sdft_exp.slurm.job import Terms, make_stages, write_report
 from sdft_exp.slurm.settings import SlurmConfig, slurm_config
 from sdft_exp.slurm.state import Ledger, Submitted, read_ledger
+from sdft_exp.stopping import deferred, hangups
 from sdft_exp.store import Store
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -48,7 +50,8 @@ def submit_jobs(
     `launcher` is its settings, and `command` the words behind main.py, for resuming.
 
     Raises:
-        UserError: a mistake in any job's config or in the launcher's; what Slurm refused, and nothing stays submitted.
+        UserError: a mistake in any job's config or in the launcher's; what Slurm refused, and nothing stays submitted;
+            results that cannot be written.
     """
     settings = slurm_config(launcher)
     sweep = replace(plan_jobs(composed, overrides, folder), folder=folder.absolute())
@@ -106,55 +109,101 @@ def _submit(
     settings: SlurmConfig,
     console: Console,
 ) -> None:
-    """Submit `jobs` and the report behind them, and write it all down; or, when Slurm refuses one, nothing."""
+    """Submit `jobs` and the report behind them, or, when Slurm refuses one or a signal comes, nothing.
+
+    Each array is in the ledger before the next is submitted, so that `cancel` finds it whatever ends this process.
+    """
     for address, node in sweep.planned.nodes.items():
         if node.hit:
             store.touch(address)
     for name in [name for name in os.environ if name.startswith("SLURM_ARRAY_") or name == "SLURM_RESTART_COUNT"]:
         del os.environ[name]  # of the job that we may be in: jobs that we submit would take them for their own
     arrays = arrays_of(jobs)
-    terms = Terms(
+    ids: dict[int, str] = {}
+    last_report = ledger.report
+    _renew(ledger, sweep, store, queued)
+    known = len(ledger.jobs)
+    try:
+        with hangups():
+            for array in arrays:
+                with deferred(), writing(sweep.folder):
+                    ids |= _submit_array(sweep, store, array, jobs, ids, ledger, settings)
+            with deferred(), writing(sweep.folder):
+                ahead = {_base(one) for one in [*ids.values(), *ledger.live(queued).values()]}
+                _submit_report(sweep, store, ahead, ledger, settings)
+                if last_report in queued:
+                    queue.cancel([last_report])
+    except BaseException as stop:
+        new = {_base(job.id) for job in ledger.jobs[known:]} | ({ledger.report} - {last_report})
+        _take_back(new, stop, sweep.folder)
+        raise
+    _say(console, graph_table(jobs, arrays))
+    _say(console, f"submitted {len(jobs) + 1} jobs; the report is job {ledger.report}")
+
+
+def _renew(ledger: Ledger, sweep: Sweep, store: Store, queued: Mapping[str, queue.Queued]) -> None:
+    """Put the stages of this sweep into the ledger; of an earlier one of that name stays what is in the queue."""
+    planned = {
+        address: {"label": node.stage.label, "inputs": [one.address for one in node.stage.inputs.values()]}
+        for address, node in sweep.planned.nodes.items()
+    }
+    live = ledger.live(queued)
+    ledger.store = str(store.root)
+    ledger.stages = planned | {address: told for address, told in ledger.stages.items() if address in live}
+    ledger.jobs = [job for job in ledger.jobs if job.id in queued or set(job.stages) & set(ledger.stages)]
+    if ledger.report in queued:
+        ledger.jobs.append(Submitted(ledger.report, _REPORT, [], []))
+
+
+def _submit_array(
+    sweep: Sweep,
+    store: Store,
+    array: Array,
+    jobs: Sequence[Job],
+    ids: Mapping[int, str],
+    ledger: Ledger,
+    settings: SlurmConfig,
+) -> dict[int, str]:
+    """Submit an array and write it down; returns the ids of its jobs by their positions in `jobs`."""
+    members = array.of(jobs)
+    after = sorted({ids[one] for one in members[0].after} | members[0].after_submitted)
+    calls = [(make_stages, tuple(job.stages), _terms(sweep, store, settings)) for job in members]
+    taken = _sbatch(sweep, settings, members[0].kind, _dependency("afterok", after), calls)
+    ledger.jobs += [
+        Submitted(one, job.label, [stage.address for stage in job.stages], after)
+        for one, job in zip(taken, members, strict=True)
+    ]
+    ledger.save(sweep.folder)
+    return dict(zip(array.jobs, taken, strict=True))
+
+
+def _submit_report(sweep: Sweep, store: Store, ahead: set[str], ledger: Ledger, settings: SlurmConfig) -> None:
+    """Submit the report behind the jobs `ahead`, and write it down."""
+    call = (write_report, sweep, _terms(sweep, store, settings))
+    dependency = _dependency("afterany", sorted(ahead, key=int))
+    (ledger.report,) = _sbatch(sweep, settings, _REPORT, dependency, [call])
+    ledger.save(sweep.folder)
+
+
+def _terms(sweep: Sweep, store: Store, settings: SlurmConfig) -> Terms:
+    return Terms(
         sweep=sweep.folder,
         store=store.root,
         device=sweep.config.launch.device,
         max_requeues=settings.max_requeues,
         patience=max(1.0, settings.signal_seconds - _SLACK),
     )
-    ids: dict[int, str] = {}
+
+
+def _take_back(submitted: set[str], stop: BaseException, folder: Path) -> None:
+    """Cancel what was submitted until `stop` came; the ledger goes on knowing of it, should Slurm not do it."""
     try:
-        for array in arrays:
-            members = array.of(jobs)
-            after = sorted({ids[one] for one in members[0].after} | members[0].after_submitted)
-            calls = [(make_stages, tuple(job.stages), terms) for job in members]
-            taken = _sbatch(sweep, settings, members[0].kind, _dependency("afterok", after), calls)
-            ids |= dict(zip(array.jobs, taken, strict=True))
-        ahead = {_base(one) for one in [*ids.values(), *set(ledger.live(queued).values())]}
-        (report,) = _sbatch(
-            sweep, settings, _REPORT, _dependency("afterany", sorted(ahead, key=int)), [(write_report, sweep, terms)]
-        )
-    except BaseException:
-        if ids:
-            queue.cancel({_base(one) for one in ids.values()})
-        raise
-    if ledger.report in queued:
-        queue.cancel([ledger.report])
-    ledger.store, ledger.report = str(store.root), report
-    ledger.stages = {
-        address: {"label": node.stage.label, "inputs": [one.address for one in node.stage.inputs.values()]}
-        for address, node in sweep.planned.nodes.items()
-    }
-    ledger.jobs = [job for job in ledger.jobs if set(job.stages) & set(ledger.stages)] + [
-        Submitted(
-            ids[position],
-            job.label,
-            [stage.address for stage in job.stages],
-            sorted({ids[one] for one in job.after} | job.after_submitted),
-        )
-        for position, job in enumerate(jobs)
-    ]
-    ledger.save(sweep.folder)
-    _say(console, graph_table(jobs, arrays))
-    _say(console, f"submitted {len(jobs) + 1} jobs; the report is job {report}")
+        queue.cancel(submitted)
+    except UserError as error:
+        raise UserError(
+            f"{stop}; the jobs submitted before could not be cancelled ({error}): "
+            f"python -m sdft_exp.sweep cancel {_for_shell(folder)}"
+        ) from stop
 
 
 def _sbatch(

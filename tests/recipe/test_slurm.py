@@ -251,4 +251,4 @@ def test_what_slurm_refuses_is_one_line_and_nothing_stays_submitted(bench: Slurm
     assert ended.stderr.count("\n") == 1
     assert "error: Slurm takes no report job: invalid partition specified: nowhere" in ended.stderr
     until(lambda: set(queue.in_queue()) <= before, "their end")
-    assert not (bench.sweep / "slurm" / "jobs.json").exists()
+    assert "was cancelled" in bench.tell("status", code=1)
