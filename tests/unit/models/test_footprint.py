@@ -287,7 +287,7 @@ def test_bytes_under_zero_are_those_that_each_process_holds(processes: int, tmp_
         for place, shape in enumerate([Shape(1, 64, 2, 2, 32, 128, 100, False), *MEASURED])
     )
     # Tokens a row, passes a step: of the first the pass is the peak, of the second the step.
-    layouts = [(256, 1), (32, 2)]
+    layouts = [(128, 1), (32, 2)]
     stages = {2: zero_config("zero2", "float32", 1.0), 3: zero_config("zero3", "float32", 1.0)}
     trainings = [
         training
