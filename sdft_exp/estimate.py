@@ -52,7 +52,7 @@ def training_bytes(config: RunConfig, shape: Shape, longest: int) -> int | None:
 
     With weights and moments on the host, and no GPU, both are the same memory.
     """
-    tuning, dtype, gpu = config.tuning, config.model.train_dtype, bool(_gpus_here(config))
+    tuning, dtype, gpu = config.tuning, config.model.train_dtype, bool(gpus_of(config))
     processes = training_gpus(config) * config.launch.nodes
     rows = math.ceil(tuning.batch_size / processes)
     # The fullest forward pass: the budget, where the longest rows of a step fill it; one long row stands alone.
@@ -85,11 +85,15 @@ def training_gpus(config: RunConfig) -> int:
     """Processes of a training on each machine: one, unless it runs under DeepSpeed."""
     if config.tuning.deepspeed is None:
         return 1
-    return config.launch.gpus or max(1, _gpus_here(config))
+    return config.launch.gpus or max(1, gpus_of(config))
 
 
-def _gpus_here(config: RunConfig) -> int:
-    return 0 if config.launch.device == "cpu" else len(cuda_devices())
+def gpus_of(config: RunConfig) -> int:
+    """GPUs of the machine that trains: this one, or where launch.device=cuda and it has none, the one meant."""
+    if config.launch.device == "cpu":
+        return 0
+    here = len(cuda_devices())
+    return here or (config.launch.gpus or 1 if config.launch.device == "cuda" else 0)
 
 
 def distillation(config: RunConfig, dataset: Stage) -> Cost:

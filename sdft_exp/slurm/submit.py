@@ -32,6 +32,7 @@ from sdft_exp.slurm.settings import SlurmConfig, slurm_config
 from sdft_exp.slurm.state import Ledger, Submitted, read_ledger
 from sdft_exp.stopping import deferred, hangups
 from sdft_exp.store import Store
+from sdft_exp.training.obstacles import NEEDS
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _REPORT = "report"
@@ -70,9 +71,10 @@ def submit_jobs(
         hits = partial(execute, sweep.planned, store, workers=1, jobs=1, device="cpu")
         return finish(sweep, store, console, lambda tell: hits(tell=tell))
     for obstacle in sweep.planned.obstacles:
-        if obstacle.startswith("launch."):  # of the machine that we are on; the jobs run on another
-            continue
-        _say(console, f"warning: on this machine {obstacle}")
+        if obstacle.startswith(NEEDS) and sweep.config.launch.memory is not None:  # told for the nodes
+            raise ConfigError(obstacle)
+        if not obstacle.startswith(("launch.", NEEDS)):  # of the machine that we are on; the jobs run on another
+            _say(console, f"warning: on this machine {obstacle}")
     live = ledger.live(queued)
     jobs = jobs_of(sweep.planned.missing, live)
     if jobs or ledger.report not in queued:

@@ -13,39 +13,38 @@ from typing import Any
 
 from sdft_exp.config import RunConfig
 from sdft_exp.data.cost import row_tokens
-from sdft_exp.estimate import training_bytes, training_gpus
+from sdft_exp.estimate import gpus_of, training_bytes, training_gpus
 from sdft_exp.models.shape import shape_of
 from sdft_exp.processes import cuda_devices
 from sdft_exp.stage import Cost, Stage
 from sdft_exp.training.zero import CHOICES
 
+NEEDS = "training needs about"  # so begins what `obstacle` says of memory
+
 
 def obstacle(config: RunConfig, dataset: Stage, cost: Cost) -> str:
     """One line for a person, or "": what the training of `cost` on the rows of `dataset` lacks here."""
     chosen, nodes, gpus = config.tuning.deepspeed, config.launch.nodes, training_gpus(config)
-    here = 0 if config.launch.device == "cpu" else len(cuda_devices())
+    here = len(cuda_devices()) if gpus_of(config) else 0
     if chosen is not None and importlib.util.find_spec("deepspeed") is None:
         install = "pip install -c constraints.txt -e '.[deepspeed]'"
         return f"tuning.deepspeed={chosen}: DeepSpeed is not installed; {install}"
+    room = _room(config)
+    if cost.memory is not None and room is not None and cost.memory > room:
+        what = "a GPU" if gpus_of(config) else "a process"
+        return f"{NEEDS} {_gb(cost.memory)} GB {what} and there are {_gb(room)}; {_way_out(config, dataset)}"
     if nodes > 1 and "SLURM_JOB_ID" not in os.environ:
         return f"launch.nodes={nodes}: this is no Slurm job; start it in one, sbatch --nodes={nodes}"
     if here and gpus > here:
         return f"launch.gpus={gpus}: this machine has {here}; set launch.gpus={here}"
-    room = _room(config, here)
-    if cost.memory is None or room is None or cost.memory <= room:
-        return ""
-    what = "a GPU" if here else "a process"
-    return (
-        f"training needs about {_gb(cost.memory)} GB {what} and there are {_gb(room)}; "
-        f"{_way_out(config, dataset, here)}"
-    )
+    return ""
 
 
-def _room(config: RunConfig, gpus: int) -> int | None:
+def _room(config: RunConfig) -> int | None:
     """Bytes that one process of the training may take; None where nothing tells it."""
     if config.launch.memory is not None:
         return round(config.launch.memory * 1e9)
-    if gpus:
+    if gpus_of(config):
         return _gpu_memory()
     free = _free_memory()
     return None if free is None else free // training_gpus(config)
@@ -77,18 +76,18 @@ def _free_memory() -> int | None:
     return free if limit == "max" else min(free, int(limit) - int(used))
 
 
-def _way_out(config: RunConfig, dataset: Stage, gpus: int) -> str:
+def _way_out(config: RunConfig, dataset: Stage) -> str:
     """The first change of settings that would fit, or that none does."""
     shape, tokens = shape_of(config.model), row_tokens(dataset.params, config)
     assert shape is not None and tokens is not None  # or there would be no estimate
-    for told, tuning, launch in _changes(config, tokens.longest, gpus):
+    for told, tuning, launch in _changes(config, tokens.longest, gpus_of(config)):
         changed = config.model_copy(
             update={
                 "tuning": config.tuning.model_copy(update=tuning),
                 "launch": config.launch.model_copy(update=launch),
             }
         )
-        needed, room = training_bytes(changed, shape, tokens.longest), _room(changed, gpus)
+        needed, room = training_bytes(changed, shape, tokens.longest), _room(changed)
         if needed is not None and room is not None and needed <= room:
             return f"{told} would take {_gb(needed)}"
     return "tuning=lora takes less" if config.tuning.name == "full" else "take a smaller model, or lower dataset.cutoff"

@@ -50,6 +50,12 @@ def test_a_training_of_more_processes_than_its_job_has_room_for(
         submit_sweep(tmp_path, overrides, **train)
 
 
+def test_a_training_that_the_nodes_have_no_room_for(slurm: Slurm, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^training needs about .* GB a GPU and there are 0\.01; "):
+        submit_sweep(tmp_path, [*RUN, "launch.device=cuda", "launch.memory=0.01"], gpus=1)
+    assert slurm.arrays == []
+
+
 def submit_sweep(folder: Path, overrides: list[str], **train: int) -> int:
     """Submit a sweep of one run; `train` is what its training asks for."""
     register_resolvers()

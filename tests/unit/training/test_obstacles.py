@@ -45,6 +45,16 @@ def test_on_gpus_zero_is_a_way_out_that_fits(monkeypatch: pytest.MonkeyPatch) ->
     assert told(*seven, "tuning.deepspeed=zero2", "launch.gpus=4") == ""
 
 
+def test_a_login_node_without_gpus_judges_by_what_it_is_told_of_theirs() -> None:
+    seven = ("model=llama2_7b_chat", "dataset=gsm8k", "launch.device=cuda", "launch.gpus=4", "launch.memory=80")
+    assert " GB a GPU and there are 80; tuning.deepspeed=zero2 launch.gpus=4 would take " in told(*seven)
+    assert told(*seven, "tuning.deepspeed=zero3_offload") == ""  # what lies in the host's memory is none of a GPU's
+    assert told(*seven[:-1]) == ""  # nobody knows what a GPU elsewhere has
+    # Also where another obstacle is this machine's alone.
+    two = told(*seven[:-2], "launch.gpus=1", "launch.memory=8", "tuning.deepspeed=zero2", "launch.nodes=2")
+    assert two.startswith("training needs about ")
+
+
 def test_processes_on_a_cpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(obstacles, "_free_memory", lambda: 60_000_000)
     assert told() == ""
