@@ -19,6 +19,7 @@ from tests.chaos.machine import (
     Clock,
     NotHere,
     children,
+    fill,
     mounted_on_itself,
     on_another_host,
     remount,
@@ -126,19 +127,40 @@ def _preempted(trial: Trial, undisturbed: Results) -> str:
     return trial.right(ended, undisturbed) + f" ({len(preempted)} preemptions)"
 
 
-def full_disk(trial: Trial, undisturbed: Results, size: str = "60k") -> str:
-    """A store on a file system with room for a part of the run."""
-    with tmpfs(trial.store, size):
-        told = _told(trial, trial.start(), "No space left on device")
-        remount(trial.store, "size=1g")
+def full_disk_in_distillation(trial: Trial, undisturbed: Results) -> str:
+    """A disk that somebody else fills while the seed LM rewrites."""
+    return _filled(trial, undisturbed, "distill-*/owner.json", "needs distill")
+
+
+def full_disk_in_training(trial: Trial, undisturbed: Results) -> str:
+    """A disk that somebody else fills between two checkpoints."""
+    return _filled(trial, undisturbed, TRAINING, "train:")
+
+
+def _filled(trial: Trial, undisturbed: Results, at_work: str, failed: str) -> str:
+    with tmpfs(trial.store, "16m"):
+        running = trial.start()
+        until(lambda: trial.at_work_on(at_work))
+        ballast = fill(trial.store)
+        told = _told(trial, running, failed, "No space left on device")
+        refused = trial.run()
+        assert (refused.code, refused.out) == (1, ""), "it began with no room at all"
+        assert "No space left on device" in refused.error()
+        ballast.unlink()
         return told + _then(trial, undisturbed)
 
 
 def full_outputs(trial: Trial, undisturbed: Results) -> str:
-    """No room where the results for people go."""
-    with tmpfs(trial.outputs, "12k"):
+    """No room where the results for people go: none at all from the training on, then enough for some of them."""
+    with tmpfs(trial.outputs, "16m"):
+        running = trial.start()
+        until(lambda: trial.at_work_on(TRAINING))
+        ballast = fill(trial.outputs)
+        _told(trial, running, "No space left on device")
+        os.truncate(ballast, ballast.stat().st_size - 60_000)  # less than the adapter takes
         told = _told(trial, trial.start(), "No space left on device")
-        remount(trial.outputs, "size=1g")
+        assert (trial.outputs / "job" / "summary.json").is_file(), "it did not come to the results"
+        ballast.unlink()
         return told + _then(trial, undisturbed)
 
 
@@ -199,7 +221,8 @@ FAULTS: dict[str, Fault] = {
     "SIGTERM to the main process": terminate,
     "SIGTERM to all processes": terminate_all,
     "preemption by the other partition": preemption,
-    "a full disk under the store": full_disk,
+    "a disk that fills up during the distillation": full_disk_in_distillation,
+    "a disk that fills up during the training": full_disk_in_training,
     "a full disk under the outputs": full_outputs,
     "a read-only store": read_only,
     "a store that becomes read-only": read_only_midway,
@@ -209,11 +232,11 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-def _told(trial: Trial, running: Running, reason: str) -> str:
-    """The run failed with one line that holds `reason`, and left a clean store."""
+def _told(trial: Trial, running: Running, *words: str) -> str:
+    """The run failed with one line that holds all of `words`, and left a clean store."""
     ended = running.end()
     assert ended.code == 1, ended.out + ended.err
-    assert reason in ended.error(), ended.out + ended.err
+    assert all(word in ended.error() for word in words), ended.out + ended.err
     trial.verify()
     return "one clear line"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -51,13 +52,26 @@ def running_with(*words: str) -> list[int]:
 
 @contextlib.contextmanager
 def tmpfs(folder: Path, size: str) -> Iterator[None]:
-    """`folder` as a file system of its own that holds `size` ("300k"), gone with all that is in it at the end."""
+    """`folder` as a file system of its own that holds `size` ("16m"), gone with all that is in it at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
     try:
         yield
     finally:
         _unmount(folder)
+
+
+def fill(folder: Path) -> Path:
+    """Take all the room that the file system of `folder` has left; returns the file that holds it."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1 << 20))  # as much of it as there is room for
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+    return ballast
 
 
 @contextlib.contextmanager
@@ -72,7 +86,7 @@ def mounted_on_itself(folder: Path) -> Iterator[None]:
 
 
 def remount(folder: Path, options: str) -> None:
-    """Change a mount ("bind,ro", "size=1g"), at the first moment at which nobody has a file open for writing."""
+    """Change a mount ("bind,ro"), at the first moment at which nobody has a file open for writing."""
     until(lambda: _tried("mount", "-o", f"remount,{options}", str(folder)), what=f"remounting {folder} with {options}")
 
 

@@ -15,7 +15,7 @@ from tests.chaos.trial import Results, Trial
 pytestmark = pytest.mark.recipe
 
 IN_CI = {
-    "a full disk under the store",
+    "a disk that fills up during the training",
     "a read-only store",
     "a clock that jumps",
     "two hosts whose locks lie",
