@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import random
 import signal
 import subprocess
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.machine import children
+from tests.chaos.attempts import attempts
+from tests.chaos.machine import children, kill
 from tests.chaos.trial import Trial
 
 _KILLS = 2  # of one sweep at most: then it is left alone, so that all of them end
-
-
-@dataclass
-class Crowd:
-    """What came of it.
-
-    Attributes:
-        kills: processes killed.
-        made: how often a run said of a stage, by address, that it made it.
-    """
-
-    kills: int
-    made: Counter[str]
 
 
 def crowd(folder: Path, processes: int, sweeps: int, seed: int = 0) -> str:
     """Run `sweeps` sweeps by `processes` processes at a time on one store and compare with undisturbed runs.
 
     Raises:
-        AssertionError: an artifact lost, doubled or different, a wrong result, a store that is not clean.
+        AssertionError: an artifact lost, different, made twice, or worked on by two living processes at once; a wrong
+            result; a store that is not clean; nobody was killed.
     """
     started = time.monotonic()
     chance = random.Random(seed)
@@ -50,28 +34,27 @@ def crowd(folder: Path, processes: int, sweeps: int, seed: int = 0) -> str:
         summaries[kind] = alone.results().summary
     undisturbed = time.monotonic() - started
 
-    with ThreadPoolExecutor(processes) as pool:
+    with attempts(folder / "shared") as tried, ThreadPoolExecutor(processes) as pool:
         tasks = [
             pool.submit(_sweep, Trial(folder, folder / "shared", folder / f"sweep-{number}"), kind, chance.random())
             for number, kind in enumerate(drawn)
         ]
-        outcomes = [task.result() for task in tasks]
+        kills = sum(task.result() for task in tasks)
+    assert kills, "nobody was killed"
 
     shared = Trial(folder, folder / "shared", folder / "alone")
     for number, kind in enumerate(drawn):
         summary = (folder / f"sweep-{number}" / "job" / "summary.json").read_bytes()
         assert summary == summaries[kind], f"sweep {number} ({_arguments(kind)}) ended with another result"
     assert shared.results().artifacts == alone.results().artifacts
-    made = sum((outcome.made for outcome in outcomes), Counter[str]())
-    doubled = [address for address, times in made.items() if times > 1]
-    assert not doubled, f"made more than once: {doubled}"
+    assert not tried.doubled, f"two at work on one artifact at once: {tried.doubled}"
+    artifacts = {f"{path.parent.name}-{path.name}" for path in shared.store.glob("[a-z]*/*")}
+    assert tried.made == dict.fromkeys(artifacts, 1), "not each artifact was made once"
     shared.verify()
-    kills = sum(outcome.kills for outcome in outcomes)
-    artifacts = len(shared.results().artifacts)
     together = time.monotonic() - started - undisturbed
     return (
-        f"{sweeps} sweeps by {processes} processes, {kills} kills: {artifacts} artifacts, "
-        f"none lost, doubled or damaged; every result right ({undisturbed:.0f} s alone, {together:.0f} s together)"
+        f"{sweeps} sweeps by {processes} processes, {kills} kills: {len(artifacts)} artifacts, each "
+        f"made once, none lost or damaged; every result right ({undisturbed:.0f} s alone, {together:.0f} s together)"
     )
 
 
@@ -86,33 +69,20 @@ def _arguments(kind: int) -> list[str]:
     return ["-m", f"seed={kind // 3},{kind // 3 + 1}", f"method.mix_ratio={('0', '0.5', '1')[kind % 3]}"]
 
 
-def _sweep(trial: Trial, kind: int, luck: float) -> Crowd:
-    """Run one sweep until it ends well; one in two is killed on the way, once or twice."""
+def _sweep(trial: Trial, kind: int, luck: float) -> int:
+    """Run one sweep until it ends well; one in two is killed on the way, once or twice. Returns how often."""
     chance = random.Random(luck)
-    outcome = Crowd(0, Counter())
+    kills = 0
     while True:
-        (trial.outputs / "job" / "stages.json").unlink(missing_ok=True)
         running = trial.start(trial.command(*_arguments(kind)))
-        if outcome.kills < _KILLS and chance.random() < 0.5:
-            with contextlib.suppress(subprocess.TimeoutExpired):
+        if kills < _KILLS and chance.random() < 0.5:
+            try:
                 running.process.wait(chance.uniform(0.2, 12))
-            outcome.kills += _kill_one(running.pid, chance)
+            except subprocess.TimeoutExpired:
+                kills += kill(chance.choice([running.pid, *children(running.pid)]))
         ended = running.end()
-        with contextlib.suppress(FileNotFoundError):
-            for line in json.loads((trial.outputs / "job" / "stages.json").read_text()):
-                if line["status"] == "ran":
-                    outcome.made[f"{line['stage']}/{line['key']}"] += 1
         if ended.code == 0:
-            return outcome
+            return kills
         # Killed, or the stage failed whose worker was; nothing else may go wrong.
         killed = ended.code == -signal.SIGKILL or "killed by signal 9" in ended.error()
-        assert killed and outcome.kills, ended.out + ended.err
-
-
-def _kill_one(main: int, chance: random.Random) -> int:
-    """kill -9 of the main process or of one of its workers; 1, or 0 when there was none any more."""
-    try:
-        os.kill(chance.choice([main, *children(main)]), signal.SIGKILL)
-    except ProcessLookupError:
-        return 0
-    return 1
+        assert killed and kills, ended.out + ended.err

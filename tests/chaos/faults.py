@@ -20,6 +20,7 @@ from tests.chaos.machine import (
     NotHere,
     children,
     fill,
+    kill,
     mounted_on_itself,
     on_another_host,
     remount,
@@ -38,11 +39,14 @@ Fault = Callable[[Trial, Results], str]
 
 def kill_main(trial: Trial, undisturbed: Results) -> str:
     """kill -9 of the main process at a random moment: its workers have to notice."""
-    running = trial.start()
-    time.sleep(random.uniform(1, 12))
-    os.kill(running.pid, signal.SIGKILL)
-    running.end()
-    return "killed" + _then(trial, undisturbed)
+    while True:
+        running = trial.start()
+        time.sleep(random.uniform(1, 12))
+        killed = kill(running.pid)
+        running.end()
+        if killed:
+            return "killed" + _then(trial, undisturbed)
+        trial.begin_again()  # it was faster
 
 
 def kill_training(trial: Trial, undisturbed: Results) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,25 @@ def until(happens: Callable[[], object], seconds: float = 300, *, what: str = "w
     while not happens():
         assert time.monotonic() < deadline, f"{what} did not happen in {seconds:.0f} s"
         time.sleep(0.01)
+
+
+def kill(pid: int) -> bool:
+    """kill -9; False: it had ended by itself. It is halted first, so that it cannot end in between."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    until(lambda: _state(pid) in "TZX")
+    alive = _state(pid) == "T"
+    if alive:
+        os.kill(pid, signal.SIGKILL)
+    return alive
+
+
+def _state(pid: int) -> str:
+    """As the kernel has it: R, S, D; T: halted; Z: dead, and nobody asked how it ended; X: gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 def children(pid: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -91,6 +92,11 @@ class Trial:
 
     def run(self) -> Ended:
         return self.start().end()
+
+    def begin_again(self) -> None:
+        """Nothing was ever made here."""
+        shutil.rmtree(self.store)
+        shutil.rmtree(self.outputs)
 
     def at_work_on(self, pattern: str) -> bool:
         """Whether a stage at work has written this: "train-*/checkpoints/*/whole.json"."""
