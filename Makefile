@@ -14,7 +14,7 @@ OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 PYTEST := $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench chaos sandbox faketime slurm browser clean new-venv
+.PHONY: help setup demo test test-all lint docs bench chaos sandbox faketime slurm browser clean new-venv
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ lint: setup ## ruff, ruff format and mypy
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+
+docs: setup ## the pages of docs/ as a site, in build/docs/index.html
+	@$(PYTHON) -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo "docs: build/docs/index.html"
 
 bench: setup ## speed as ratios against named baselines of the same run
 	@$(CALM) $(OFFLINE) $(PYTHON) -m analysis.bench

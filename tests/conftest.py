@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from tests.local_slurm import NoSlurm, local_slurm
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# A shell starts what runs in its background with SIGINT ignored, and children inherit that: none could be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Serve = Callable[..., tuple[Judge, list[dict[str, Any]]]]
 

@@ -105,7 +105,6 @@ def test_ctrl_c_leaves_a_checkpoint_of_the_training_and_says_how_to_go_on(bench:
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list(bench.store.glob(".partial/train-*/checkpoints")):
         assert running.poll() is None

@@ -236,8 +236,6 @@ def test_no_end_of_ours_leaves_a_server(ref: ModelRef, tmp_path: Path, how: str)
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts what runs in its background with SIGINT ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     if how != "end":
         wait_for(lambda: (tmp_path / "j").exists() and (tmp_path / "j").stat().st_size)
