@@ -128,10 +128,14 @@ def hang_up(array: str) -> None:
 @pytest.mark.usefixtures("listening")
 def test_a_dropped_terminal_takes_back_what_was_submitted(slurm: Slurm, tmp_path: Path) -> None:
     slurm.then = hang_up
-    with pytest.raises(Stopped):
-        submit_sweep(tmp_path, RUN)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests themselves were started with
+    try:
+        with pytest.raises(Stopped):
+            submit_sweep(tmp_path, RUN)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert set(slurm.cancelled) == slurm.known == set(slurm.arrays) == {"1", "2"}
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
 
 @pytest.mark.usefixtures("listening")
