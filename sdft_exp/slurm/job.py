@@ -27,7 +27,7 @@ from sdft_exp.plan import Node, Plan
 from sdft_exp.run import Sweep, finish
 from sdft_exp.slurm import queue
 from sdft_exp.slurm.sources import changed
-from sdft_exp.slurm.state import Ledger, Standing, events, note, note_step, read_ledger, standings
+from sdft_exp.slurm.state import Ledger, Standing, events, look, note, note_step, read_ledger, standings
 from sdft_exp.stage import Stage
 from sdft_exp.stopping import Stopped, listen
 from sdft_exp.store import Store
@@ -102,6 +102,7 @@ def _make(stages: tuple[Stage, ...], terms: Terms) -> int:
     def tell(event: Record | Step) -> None:
         nonlocal current, shown
         if isinstance(event, Record):
+            look(terms.sweep)
             told = {"status": event.status, "reason": event.reason, "seconds": round(event.seconds, 3)}
             note(terms.sweep, event.stage, "end", job=own, **told)
             _say(f"{event.status} {event.stage.name} {event.stage.label} {event.reason}".rstrip())
@@ -111,6 +112,7 @@ def _make(stages: tuple[Stage, ...], terms: Terms) -> int:
             note(terms.sweep, event.stage, "begin", job=own, at=event.done, of=event.total, what=event.what)
         if time.monotonic() - shown >= _STEP_SECONDS:
             shown = time.monotonic()
+            look(terms.sweep)
             note_step(terms.sweep, event.stage, event.done, event.total, event.what)
 
     plan = Plan({stage.address: Node(stage, 1, store.verify(stage.address)) for stage in stages})

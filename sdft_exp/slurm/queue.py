@@ -1,7 +1,8 @@
-"""Slurm's own commands: what is in the queue, what became of a job, cancel, requeue. Never sacct: many have none."""
+"""Slurm's own commands: what is in the queue, what became of a job, cancel, requeue. Many clusters have no sacct."""
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 import subprocess
@@ -65,6 +66,31 @@ def shown(job: str) -> dict[str, str]:
     return dict(re.findall(r"(\w+)=(\S*)", told.splitlines()[0])) if told.strip() else {}
 
 
+def ended(job: str) -> dict[str, str]:
+    """`JobState` and `ExitCode` of a job that has ended: from Slurm's memory, else from its accounting, else {}."""
+    told = shown(job)
+    if told or not _has_accounting():
+        return told
+    try:
+        lines = _ask("sacct", "-n", "-X", "-P", "-o", "State,ExitCode", "-j", job).splitlines()
+    except UserError:
+        return {}
+    if not lines:
+        return {}
+    state, code = lines[-1].split("|")
+    return {"JobState": state.partition(" ")[0], "ExitCode": code}  # `CANCELLED by 1000`
+
+
+@functools.cache
+def _has_accounting() -> bool:
+    """Whether sacct answers here; asked once, for where it does not it may be long in saying so."""
+    try:
+        _ask("sacct", "-n", "-X", "-S", "now", tries=1)
+    except UserError:
+        return False
+    return True
+
+
 def requeue(job: str) -> None:
     """Put a running job back into the queue; its processes are then ended."""
     _ask("scontrol", "requeue", job)
@@ -77,8 +103,8 @@ def cancel(jobs: Iterable[str]) -> None:
         _ask("scancel", *listed[start : start + 200])
 
 
-def _ask(*command: str) -> str:
-    for left in reversed(range(_TRIES)):
+def _ask(*command: str, tries: int = _TRIES) -> str:
+    for left in reversed(range(tries)):
         try:
             told = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=True)
         except FileNotFoundError:

@@ -1,8 +1,10 @@
-"""What is known of a sweep on Slurm, kept beside its results: no accounting of Slurm's is asked.
+"""What is known of a sweep on Slurm, kept beside its results: Slurm forgets an ended job within minutes.
 
 <sweep>/slurm/jobs.json                    what was submitted: stages, jobs, who follows whom
 <sweep>/slurm/stages/<stage>-<key>.jsonl   what happened to a stage: started, went on, stopped, ended
 <sweep>/slurm/stages/<stage>-<key>.step    how far it is
+<sweep>/slurm/ended/<job>                  what Slurm said of the end of a job that did not tell it itself
+<sweep>/slurm/looked                       when a job of the sweep last asked for that
 <sweep>/slurm/logs/                        scripts, pickled stages and output of the jobs
 """
 
@@ -19,11 +21,13 @@ from typing import Any, Literal
 
 from sdft_exp.errors import UserError
 from sdft_exp.execute import needs
-from sdft_exp.slurm.queue import Queued, shown
+from sdft_exp.slurm.queue import Queued, ended, in_queue
 from sdft_exp.stage import Stage
 from sdft_exp.store import Store
 
 State = Literal["done", "running", "queued", "waiting", "failed"]
+LOOK_SECONDS = 60.0  # between two looks; Slurm remembers an ended job for 300 s (MinJobAge) unless it is told otherwise
+_ENDS = ("BOOT_FAIL", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED")  # Slurm's other words for one
 MADE = ("ran", "repaired", "waited", "hit")  # endings of a stage whose artifact is there
 
 
@@ -161,7 +165,10 @@ class Standing:
 
 
 def standings(sweep: Path, ledger: Ledger, queue: Mapping[str, Queued]) -> dict[str, Standing]:
-    """How it stands with every stage of the ledger, by address, inputs first."""
+    """How it stands with every stage of the ledger, by address, inputs first; `queue` is no older than the ledger.
+
+    What Slurm says of jobs that ended without a word is kept for the next time.
+    """
     store = Store(ledger.store)
     found: dict[str, Standing] = {}
     became: dict[str, str] = {}  # job -> what Slurm says of its end; asked once
@@ -169,6 +176,21 @@ def standings(sweep: Path, ledger: Ledger, queue: Mapping[str, Queued]) -> dict[
         inputs = [found[one] for one in stage["inputs"] if one in found]
         found[address] = _standing(sweep, ledger, store, queue, address, inputs, became)
     return found
+
+
+def look(sweep: Path) -> None:
+    """Have it kept how jobs of the sweep ended, unless one of them did so within `LOOK_SECONDS`.
+
+    Its jobs call this as they work, for it may be hours until a person or the report asks.
+    """
+    mark = sweep / "slurm" / "looked"
+    with contextlib.suppress(OSError, UserError):  # it is a service to others
+        if mark.exists() and time.time() - mark.stat().st_mtime < LOOK_SECONDS:
+            return
+        mark.touch()
+        ledger = read_ledger(sweep)
+        if ledger is not None:
+            standings(sweep, ledger, in_queue())
 
 
 def _standing(
@@ -212,21 +234,34 @@ def _standing(
     if last["event"] == "stopped" and last["why"] == "cancelled":  # Slurm forgets after minutes
         became[job.id] = "was cancelled"
     if job.id not in became:
-        became[job.id] = _became(job.id)
+        became[job.id] = _became(sweep, job.id)
     return Standing(address, label, "failed", f"its Slurm job {job.id} {became[job.id]}")
 
 
-def _became(job: str) -> str:
+def _became(sweep: Path, job: str) -> str:
     """How a job ended that could not tell it itself."""
-    told = shown(job)
+    path = sweep / "slurm" / "ended" / job
+    with contextlib.suppress(OSError):
+        return path.read_text(encoding="utf-8")
+    told = _end(ended(job))
+    if told is None:
+        return "ended without a word (killed?)"
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(f".{os.getpid()}")
+        beside.write_text(told, encoding="utf-8")
+        beside.rename(path)
+    return told
+
+
+def _end(told: Mapping[str, str]) -> str | None:
+    """What Slurm tells of a job's end, in words; None where it knows of none that would tell anything."""
     state = told.get("JobState", "")
     signal = told.get("ExitCode", "0:0").partition(":")[2]
-    if state in ("", "COMPLETED"):
-        return "ended without a word (killed?)"
     if state == "CANCELLED":
         return "was cancelled"
     if state == "TIMEOUT":
         return "ran into its time limit before it could write a checkpoint"
     if state == "FAILED" and signal not in ("", "0"):
         return f"was killed by signal {signal} (out of memory?)"
-    return f"ended as {state}"
+    return f"ended as {state}" if state in _ENDS else None

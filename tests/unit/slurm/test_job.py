@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 
 from sdft_exp.errors import UserError
+from sdft_exp.execute import Listener, Record
+from sdft_exp.plan import Plan
 from sdft_exp.slurm import job, queue
 from sdft_exp.slurm.job import Terms
 from sdft_exp.slurm.state import events
 from sdft_exp.stage import Stage
 from sdft_exp.stopping import Stopped
+from sdft_exp.store import Store
+from sdft_exp.workers import Step
 
 
 @dataclass(frozen=True)
@@ -65,3 +69,18 @@ def test_a_job_whose_code_has_changed_makes_nothing(terms: Terms, monkeypatch: p
     assert events(terms.sweep, MIX.address)[-1]["reason"] == (
         "the program has changed since the sweep was submitted (sdft_exp.generation.batched); resume submits it anew"
     )
+
+
+def test_a_job_at_work_looks_what_became_of_the_others(terms: Terms, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Path] = []
+
+    def execute(plan: Plan, store: Store, *, tell: Listener, **how: object) -> dict[str, Record]:
+        tell(Step(MIX, 1, 2, "rows"))
+        record = Record(MIX, "ran", "", 0.0)
+        tell(record)
+        return {MIX.address: record}
+
+    monkeypatch.setattr(job, "execute", execute)
+    monkeypatch.setattr(job, "look", looked.append)
+    assert job._make((MIX,), terms) == 0
+    assert looked == [terms.sweep] * 2

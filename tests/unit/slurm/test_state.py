@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from sdft_exp.errors import UserError
 from sdft_exp.slurm import state
 from sdft_exp.slurm.queue import Queued
-from sdft_exp.slurm.state import Ledger, Submitted, events, note, note_step, read_ledger, standings
+from sdft_exp.slurm.state import Ledger, Submitted, events, look, note, note_step, read_ledger, standings
 from sdft_exp.stage import Stage
 
 
@@ -53,7 +54,7 @@ def make(ledger: Ledger, stage: Stage) -> None:
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
     """What Slurm remembers of ended jobs: nothing, unless a test says otherwise."""
     remembered: dict[str, dict[str, str]] = {}
-    monkeypatch.setattr(state, "shown", lambda job: remembered.get(job, {}))
+    monkeypatch.setattr(state, "ended", lambda job: remembered.get(job, {}))
     return remembered
 
 
@@ -109,6 +110,56 @@ def test_a_job_that_could_not_tell_its_end(
     forgetful["2_0"] = remembered
     note(tmp_path, TRAIN, "start", job="2_0", restarts=0)
     assert told(tmp_path, ledger)[1] == ("failed", reason)
+
+
+def test_the_reason_that_slurm_told_once_is_kept(
+    tmp_path: Path, ledger: Ledger, forgetful: dict[str, dict[str, str]]
+) -> None:
+    make(ledger, MIX)
+    assert told(tmp_path, ledger)[1] == ("failed", "its Slurm job 2_0 ended without a word (killed?)")
+    forgetful["2_0"] = {"JobState": "PENDING"}  # of a queue that was asked before the job was submitted
+    assert told(tmp_path, ledger)[1] == ("failed", "its Slurm job 2_0 ended without a word (killed?)")
+    forgetful["2_0"] = {"JobState": "FAILED", "ExitCode": "0:9"}
+    reason = ("failed", "its Slurm job 2_0 was killed by signal 9 (out of memory?)")
+    assert told(tmp_path, ledger)[1] == reason
+    forgetful.clear()
+    assert told(tmp_path, ledger)[1] == reason
+
+
+def test_jobs_at_work_have_reasons_kept_before_slurm_forgets_them(
+    tmp_path: Path, ledger: Ledger, forgetful: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def queue() -> dict[str, Queued]:
+        asked.append(1)
+        return {}
+
+    monkeypatch.setattr(state, "in_queue", queue)
+    look(tmp_path)  # before anything was submitted
+    make(ledger, MIX)
+    ledger.save(tmp_path)
+    forgetful["2_0"] = {"JobState": "OUT_OF_MEMORY", "ExitCode": "0:125"}
+    look(tmp_path)
+    look(tmp_path)
+    assert len(asked) == 1  # once a minute, whoever of the sweep asks
+    forgetful.clear()
+    assert told(tmp_path, ledger)[1] == ("failed", "its Slurm job 2_0 ended as OUT_OF_MEMORY")
+
+    os.utime(tmp_path / "slurm" / "looked", (0, 0))
+    look(tmp_path)
+    assert len(asked) == 2
+
+
+def test_a_look_that_slurm_does_not_answer_harms_nobody(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent() -> dict[str, Queued]:
+        raise UserError("squeue: no answer in 60 s")
+
+    monkeypatch.setattr(state, "in_queue", silent)
+    ledger.save(tmp_path)
+    look(tmp_path)
 
 
 def test_a_cancelled_job_says_so_after_slurm_has_forgotten_it(tmp_path: Path, ledger: Ledger) -> None:
