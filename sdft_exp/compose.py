@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sdft_exp.config import RunConfig, judge, nearest, valid_keys
 from sdft_exp.errors import ConfigError, UserError
+from sdft_exp.launching import hide_secrets
 from sdft_exp.slurm.settings import SlurmConfig
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -83,9 +84,13 @@ def cannot_make_sweep_folder(error: OSError) -> UserError | None:
 
 
 def tidy_refused_sweep() -> None:
-    """Remove the folder of a sweep that was refused: Hydra writes `multirun.yaml` before any job is judged."""
+    """Remove the folder of a sweep that was refused: Hydra writes `multirun.yaml` before any job is judged.
+
+    One that holds results stays; its `multirun.yaml` is rid of secrets.
+    """
     for folder in _sweep_folders:
         with contextlib.suppress(OSError):
+            hide_secrets(folder)
             if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
                 shutil.rmtree(folder)
                 folder.parent.rmdir()  # where it was made for this sweep, and is empty

@@ -21,6 +21,7 @@ from sdft_exp.compose import CONF
 from sdft_exp.errors import UserError
 from sdft_exp.slurm import queue
 from sdft_exp.slurm.state import Ledger, Standing, State, read_ledger, standings
+from sdft_exp.tracking.redact import HIDDEN
 
 _ORDER: tuple[State, ...] = ("done", "running", "queued", "waiting", "failed")
 
@@ -97,6 +98,8 @@ def resume(folder: Path) -> int:
         told = OmegaConf.load(folder / "multirun.yaml").hydra
         words = [word for word in [*told.overrides.hydra, *told.overrides.task] if not word.startswith("plan=")]
         cwd = told.runtime.cwd
+    if any(HIDDEN in word for word in words):
+        raise UserError(f"{folder}: its command held a secret, which is not written down; give the command again")
     return subprocess.run([sys.executable, str(CONF.parent / "main.py"), *words], cwd=cwd).returncode
 
 

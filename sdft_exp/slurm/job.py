@@ -102,10 +102,10 @@ def _make(stages: tuple[Stage, ...], terms: Terms) -> int:
     def tell(event: Record | Step) -> None:
         nonlocal current, shown
         if isinstance(event, Record):
-            look(terms.sweep)
             told = {"status": event.status, "reason": event.reason, "seconds": round(event.seconds, 3)}
             note(terms.sweep, event.stage, "end", job=own, **told)
             _say(f"{event.status} {event.stage.name} {event.stage.label} {event.reason}".rstrip())
+            look(terms.sweep)
             return
         if current != event.stage:
             current = event.stage

@@ -22,6 +22,8 @@ from rich.console import Console
 from sdft_exp.config import LaunchConfig
 from sdft_exp.errors import ConfigError, UserError
 from sdft_exp.execute import execute
+from sdft_exp.jobs import Job as RunJob
+from sdft_exp.jobs import flatten
 from sdft_exp.plan import plan_table
 from sdft_exp.results import writing
 from sdft_exp.run import Sweep, begin, finish, plan_jobs
@@ -56,6 +58,7 @@ def submit_jobs(
     """
     settings = slurm_config(launcher)
     sweep = replace(plan_jobs(composed, overrides, folder), folder=folder.absolute())
+    _check_addresses(sweep.jobs)
     _check_processes(sweep.config.launch, any(job.config.tuning.deepspeed for job in sweep.jobs), settings)
     ledger = read_ledger(sweep.folder) or Ledger("")
     if sweep.config.plan:
@@ -84,6 +87,17 @@ def submit_jobs(
         _say(console, "nothing to submit: what is missing is in the queue")
     _say(console, f"how it stands: python -m sdft_exp.sweep status {_for_shell(folder)}")
     return 0
+
+
+def _check_addresses(jobs: Sequence[RunJob]) -> None:
+    """Raise ConfigError for a server's address with a password in it: the jobs lie in files that show it."""
+    for job in jobs:
+        for key, value in flatten(job.config.model_dump(mode="json")):
+            if key.endswith(".base_url") and value and "@" in value.partition("://")[2].partition("/")[0]:
+                raise ConfigError(
+                    f"{key}: a Slurm job would leave the user and password in it in files; put a key into the "
+                    f"environment and name its variable, {key.removesuffix('base_url')}key_variable=NAME"
+                )
 
 
 def _check_processes(launch: LaunchConfig, deepspeed: bool, settings: SlurmConfig) -> None:

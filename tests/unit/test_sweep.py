@@ -53,6 +53,12 @@ def test_resume_runs_the_command_again_where_it_was_given(sweep: Path, monkeypat
     assert cwd == str(sweep.parents[1])
 
 
+def test_a_command_that_held_a_secret_cannot_be_run_again(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "multirun.yaml").write_text((sweep / "multirun.yaml").read_text().replace("seed=0,1", "a=[redacted]"))
+    assert main(["resume", "ratios"]) == 1
+    assert "its command held a secret, which is not written down; give the command again" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

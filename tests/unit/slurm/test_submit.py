@@ -56,6 +56,22 @@ def test_a_training_that_the_nodes_have_no_room_for(slurm: Slurm, tmp_path: Path
     assert slurm.arrays == []
 
 
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["generation=openai", "generation.base_url=http://me:hunter2@host/v1", "eval=none"], "generation"),
+        (["eval.judge.base_url=http://hunter2@host/v1"], "eval.judge"),
+    ],
+)
+def test_a_password_in_an_address_comes_into_no_file(overrides: list[str], key: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        submit_sweep(tmp_path, [*overrides, "plan=true"])
+    assert str(refused.value) == (
+        f"{key}.base_url: a Slurm job would leave the user and password in it in files; put a key into the "
+        f"environment and name its variable, {key}.key_variable=NAME"
+    )
+
+
 def submit_sweep(folder: Path, overrides: list[str], **train: int) -> int:
     """Submit a sweep of one run; `train` is what its training asks for."""
     register_resolvers()
