@@ -25,11 +25,15 @@ def test_a_mix_ratio_sweep_shares_its_stages(bench: Bench, no_torch: dict[str, s
     assert count["answer", "ran"] == TASKS * (1 + 4)  # the seed LM once
     assert count["score", "ran"] == TASKS * (1 + 4)
     assert "seed LM" in told
+    page = bench.result() / "report.html"
+    assert "SDFT mix 0.25" in page.read_text(encoding="utf-8")
+    page.unlink()
     first = bench.summary()
 
     bench.run(*SWEEP, env=no_torch)
     assert {status for _, status in bench.count()} == {"hit"}
     assert bench.summary() == first
+    assert page.is_file()
 
     # All of one task is there already: a sweep over fewer tasks makes nothing but its own report.
     bench.run(*SWEEP, "eval.tasks=[micro_math]", "sweep.name=fewer")
