@@ -10,16 +10,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from analysis.bench_tracker import server
 from sdft_exp.config import TrackerConfig
 from sdft_exp.tracking.handing import TrackedRun, Tracking
 from sdft_exp.tracking.mode import choose_mode
@@ -57,13 +56,14 @@ def table(logged: Path, name: str) -> list[list[Any]]:
     return rows
 
 
-def services() -> set[str]:
-    """Ids of W&B's service processes."""
-    found = set()
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
+def services(folder: Path) -> list[str]:
+    """Ids of W&B's service processes for runs in `folder`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if b"wandb-core" in command.read_bytes():
-                found.add(command.parent.name)
+            named = b"wandb-core" in (process / "cmdline").read_bytes()
+            if named and os.fsencode(folder) in (process / "environ").read_bytes():
+                found.append(process.name)
     return found
 
 
@@ -180,15 +180,14 @@ def test_no_secret_is_in_any_file_and_one_line_says_how_to_sync(logged: tuple[Pa
 @pytest.mark.integration
 def test_whatever_happens_a_run_is_logged_once_under_its_id(run: TrackedRun, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    before = services()
     with Tracking(tracker(), folder, tmp_path / "store") as tracking:
         tracking.log(run)
         assert tracking._child is not None
-        wait_for(lambda: bool(offline_runs(folder)))
+        wait_for(lambda: bool(offline_runs(folder) and services(tmp_path)))
         os.kill(tracking._child.pid, signal.SIGKILL)
         message = tracking.end()
     assert message is not None and message.startswith("warning: W&B did not log everything") and "\n" not in message
-    wait_for(lambda: services() <= before)
+    wait_for(lambda: not services(tmp_path))
     time.sleep(1.1)  # W&B's folders are named by the second
 
     assert "wandb sync" in str(track(tracker(), [run], folder))  # the next command
@@ -207,38 +206,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
-
-
-@contextlib.contextmanager
-def server(get: int | None, post: int | None) -> Iterator[str]:
-    """Answers with these codes; None: takes the connection and hangs. Yields its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self, code: int | None) -> None:
-            if code is None:
-                stop.wait(30)
-            self.send_response(code or 500)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def do_GET(self) -> None:
-            self._answer(get)
-
-        def do_POST(self) -> None:
-            self._answer(post)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    stop = threading.Event()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
-        made.daemon_threads = True
-        threading.Thread(target=made.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{made.server_port}"
-        finally:
-            stop.set()
-            made.shutdown()
 
 
 @pytest.mark.integration
@@ -260,19 +227,18 @@ def test_a_server_that_is_down_means_offline_with_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    before = services()
     with server(get, post) as address:
         monkeypatch.setenv("WANDB_BASE_URL", address)
         started = time.monotonic()
-        message = track(tracker(mode="online", timeout=16), [run], tmp_path / "out")
-        assert time.monotonic() - started < 20
+        message = track(tracker(mode="online", timeout=32), [run], tmp_path / "out")
+        assert time.monotonic() - started < 36
     assert message is not None and "\n" not in message
     assert message.startswith("warning: W&B: ") and told in message and "wandb sync" in message
     (logged,) = offline_runs(tmp_path / "out")
     assert any(record["type"] == "exit" for record in records(logged))
     for path in (tmp_path / "out").rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
-    wait_for(lambda: services() <= before)
+    wait_for(lambda: not services(tmp_path))
 
 
 @pytest.mark.integration
