@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,14 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slurm:
     return made
 
 
+@pytest.fixture(autouse=True)
+def _a_terminal() -> Iterator[None]:
+    """A hang-up ends this process, whatever the tests themselves were started with."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 RUN = ["dataset.size=20", "eval.tasks=[micro_math]", "tracker=none"]
 
 
@@ -144,13 +152,9 @@ def hang_up(array: str) -> None:
 @pytest.mark.usefixtures("listening")
 def test_a_dropped_terminal_takes_back_what_was_submitted(slurm: Slurm, tmp_path: Path) -> None:
     slurm.then = hang_up
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests themselves were started with
-    try:
-        with pytest.raises(Stopped):
-            submit_sweep(tmp_path, RUN)
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with pytest.raises(Stopped):
+        submit_sweep(tmp_path, RUN)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     assert set(slurm.cancelled) == slurm.known == set(slurm.arrays) == {"1", "2"}
 
 
@@ -158,11 +162,8 @@ def test_a_dropped_terminal_takes_back_what_was_submitted(slurm: Slurm, tmp_path
 def test_one_that_ignores_its_terminal_goes_on(slurm: Slurm, tmp_path: Path) -> None:
     """nohup python main.py ..."""
     slurm.then = hang_up
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        assert submit_sweep(tmp_path, RUN) == 0
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert submit_sweep(tmp_path, RUN) == 0
     assert slurm.cancelled == []
 
 
