@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# A real Slurm on one node, for tests and for trying things: launchers/local_slurm.sh up|down|status
+# A real Slurm on this machine, for tests and for trying things: launchers/local_slurm.sh up|down|status
 #
 # As root, in a container or a virtual machine of yours (tried on Debian 12, Slurm 22.05); `make slurm` installs what it
 # needs. Two partitions: `main`, the default, and `urgent`, whose jobs preempt and requeue those of `main` (a signal
 # first, 20 seconds later the end). Processes are tracked by their parents (no cgroup), there is no accounting (no
 # sacct), and jobs run as root. Everything lies in one folder, $SDFT_SLURM_STATE, but for a line in /etc/hosts where the
-# machine's own name has none; Slurm's commands find it by $SLURM_CONF, which `up` tells. Several may run side by side,
-# each with a folder and two ports of its own ($SDFT_SLURM_PORT and the next). `down` cancels all jobs, ends the daemons
-# that `up` started, and removes all of it.
+# machine's own name has none; Slurm's commands find it by $SLURM_CONF, which `up` tells. With $SDFT_SLURM_NODES above 1
+# the machine plays several nodes, its own name and NAME-2, NAME-3, ..., each with all of its processors. Several Slurms
+# may run side by side, each with a folder and ports of its own: $SDFT_SLURM_PORT and one more a node. `down` cancels all
+# jobs, ends the daemons that `up` started, and removes all of it.
 set -euo pipefail
 
 STATE=${SDFT_SLURM_STATE:-/tmp/sdft_local_slurm}
@@ -15,7 +16,8 @@ PORT=${SDFT_SLURM_PORT:-16817}
 export SLURM_CONF=$STATE/slurm.conf
 MARK="made by launchers/local_slurm.sh for $STATE"
 HOST=$(hostname -s)
-DAEMONS=(slurmd slurmctld munged) # in the order in which they are ended
+NODES=("$HOST")
+for ((i = 2; i <= ${SDFT_SLURM_NODES:-1}; i++)); do NODES+=("$HOST-$i"); done
 PATH=$PATH:/usr/sbin:/sbin
 
 refuse() { echo "local_slurm: $*" >&2; exit 1; }
@@ -26,17 +28,17 @@ waits() { # waits SECONDS COMMAND...: until it succeeds
   return 1
 }
 
-alive() { [[ -s $STATE/$1.pid && $(readlink "/proc/$(<"$STATE/$1.pid")/exe") == */"$1"* ]]; }
+alive() { [[ -s $STATE/$1.pid && $(readlink "/proc/$(<"$STATE/$1.pid")/exe") == */"${1%%-*}"* ]]; }
 gone() { ! kill -0 "$1"; }
 answers() { scontrol ping | grep -q ' UP'; }
-ready() { sinfo -h -p main -o %T | grep -qE '^(idle|mixed|allocated)$'; }
+ready() { (($(sinfo -h -N -p main -o %T | grep -cxE 'idle|mixed|allocated') == ${#NODES[@]})); }
 empty() { [[ -z $(squeue -h -o %i) ]]; }
 
 configure() {
-  local cores memory
+  local cores memory number
   cores=$(nproc)
   memory=$(awk '/^MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
-  mkdir -p "$STATE"/{slurmctld,slurmd}
+  mkdir -p "$STATE/slurmctld" "${NODES[@]/#/$STATE/slurmd-}"
   chmod 755 "$STATE"
   [[ -s $STATE/munge.key ]] || (umask 077 && dd if=/dev/urandom of="$STATE/munge.key" bs=1024 count=1 2>/dev/null)
   grep -qw "$HOST" /etc/hosts || echo "127.0.0.1 $HOST # $MARK" >>/etc/hosts
@@ -65,19 +67,21 @@ PreemptMode=REQUEUE
 KillWait=5
 ReturnToService=2
 SlurmctldPort=$PORT
-SlurmdPort=$((PORT + 1))
 SlurmctldPidFile=$STATE/slurmctld.pid
-SlurmdPidFile=$STATE/slurmd.pid
+SlurmdPidFile=$STATE/slurmd-%n.pid
 StateSaveLocation=$STATE/slurmctld
-SlurmdSpoolDir=$STATE/slurmd
+SlurmdSpoolDir=$STATE/slurmd-%n
 SlurmctldLogFile=$STATE/slurmctld.log
-SlurmdLogFile=$STATE/slurmd.log
+SlurmdLogFile=$STATE/slurmd-%n.log
 JobCompType=jobcomp/none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName=$HOST NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory State=UNKNOWN
-PartitionName=main Nodes=$HOST Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
-PartitionName=urgent Nodes=$HOST MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+$(for number in "${!NODES[@]}"; do
+  echo "NodeName=${NODES[number]} NodeHostname=$HOST NodeAddr=127.0.0.1 Port=$((PORT + 1 + number))" \
+    "CPUs=$cores RealMemory=$memory State=UNKNOWN"
+done)
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=20
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
 END
 }
 
@@ -85,7 +89,7 @@ up() {
   for program in slurmctld slurmd sbatch munged; do
     command -v $program >/dev/null || refuse "$program is missing; install it: make slurm"
   done
-  if alive slurmctld && alive slurmd && alive munged; then refuse "it is up: export SLURM_CONF=$SLURM_CONF"; fi
+  if alive slurmctld && alive "slurmd-$HOST" && alive munged; then refuse "it is up: export SLURM_CONF=$SLURM_CONF"; fi
   configure
   # munged wants no other process of the same socket, and takes root only by force.
   alive munged || munged --force --key-file="$STATE/munge.key" --socket="$STATE/munge.socket" \
@@ -94,8 +98,9 @@ up() {
   waits 10 munge -S "$STATE/munge.socket" -n || refuse "munged does not answer: see $STATE/munged.log"
   alive slurmctld || slurmctld
   waits 20 answers || refuse "slurmctld does not answer: see $STATE/slurmctld.log"
-  alive slurmd || slurmd
-  waits 20 ready || refuse "the node is not up: see $STATE/slurmd.log"
+  local node
+  for node in "${NODES[@]}"; do alive "slurmd-$node" || slurmd -N "$node"; done
+  waits 20 ready || refuse "not all nodes are up: see $STATE/slurmd-*.log"
   sinfo
   echo "local_slurm: for Slurm's commands to find it: export SLURM_CONF=$SLURM_CONF"
 }
@@ -105,8 +110,9 @@ down() {
     squeue -h -o %A | sort -u | xargs -r scancel || true
     waits 20 empty || true
   fi
-  local daemon pid
-  for daemon in "${DAEMONS[@]}"; do
+  local file daemon pid
+  for file in "$STATE"/slurmd-*.pid "$STATE"/{slurmctld,munged}.pid; do
+    daemon=$(basename "$file" .pid)
     alive "$daemon" || continue
     pid=$(<"$STATE/$daemon.pid")
     kill "$pid"

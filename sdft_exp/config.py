@@ -339,6 +339,7 @@ class LaunchConfig(Group):
     gpus: Positive | None  # processes of a training on each node, under DeepSpeed; None: one a GPU, on a CPU one
     nodes: Positive  # machines of a training under DeepSpeed; more than one inside a Slurm allocation
     memory: Annotated[float, Field(gt=0)] | None  # 10^9 bytes a training's process may take; None: what is here
+    patience: Annotated[float, Field(gt=0)]  # seconds
     assume: AssumedGpu
 
 

@@ -95,7 +95,8 @@ def run_jobs(composed: Sequence[DictConfig], overrides: Sequence[Sequence[str]],
 
     def make(tell: Listener) -> None:
         workers, device = config.sweep.workers, config.launch.device
-        execute(planned, store, workers=workers, jobs=len(sweep.jobs), device=device, tell=tell)
+        patience, jobs = config.launch.patience, len(sweep.jobs)
+        execute(planned, store, workers=workers, jobs=jobs, device=device, tell=tell, patience=patience)
 
     return finish(sweep, store, console, make)
 

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 LAUNCHER = Path(__file__).resolve().parents[1] / "launchers" / "local_slurm.sh"
@@ -19,8 +19,8 @@ class NoSlurm(Exception):
 
 
 @contextmanager
-def local_slurm() -> Iterator[None]:
-    """Start one that Slurm's commands find while the context lasts.
+def local_slurm(nodes: int = 1) -> Iterator[None]:
+    """Start one that Slurm's commands find while the context lasts; the machine plays all of its `nodes`.
 
     Raises:
         NoSlurm: It is not installed, or we are not root.
@@ -29,7 +29,8 @@ def local_slurm() -> Iterator[None]:
     if os.geteuid() or not shutil.which("slurmctld", path=path):
         raise NoSlurm("no Slurm to start (as root: make slurm)")
     state = Path(tempfile.mkdtemp(prefix="sdft_slurm_"))  # short: it holds a socket
-    ours = {"SDFT_SLURM_STATE": str(state), "SDFT_SLURM_PORT": str(_two_free_ports())}
+    ours = {"SDFT_SLURM_STATE": str(state), "SDFT_SLURM_PORT": str(_free_ports(1 + nodes))}
+    ours["SDFT_SLURM_NODES"] = str(nodes)
     with _variables(**ours, SLURM_CONF=str(state / "slurm.conf")):
         try:
             subprocess.run([LAUNCHER, "up"], check=True, stdout=subprocess.DEVNULL, timeout=120)
@@ -41,21 +42,23 @@ def local_slurm() -> Iterator[None]:
 def state_of_slurm() -> str:
     """What it says of its node and jobs, for the message of a test that waited in vain."""
     asked = [["sinfo", "-R"], ["squeue", "-o", "%i %P %j %T %M %r"], ["scontrol", "show", "node"]]
-    logs = [["tail", "-20", f"{os.environ['SDFT_SLURM_STATE']}/{daemon}.log"] for daemon in ("slurmctld", "slurmd")]
+    logs = [["tail", "-20", str(log)] for log in Path(os.environ["SDFT_SLURM_STATE"]).glob("slurm*.log")]
     return "".join(subprocess.run(words, capture_output=True, text=True).stdout for words in asked + logs)
 
 
-def _two_free_ports() -> int:
-    """The first of two neighbours; somebody may still take them before Slurm does."""
+def _free_ports(count: int) -> int:
+    """The first of so many neighbours; somebody may still take them before Slurm does."""
     while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
+        with ExitStack() as open_until_all_are:
+            sockets = [open_until_all_are.enter_context(socket.socket()) for _ in range(count)]
             try:
-                second.bind(("127.0.0.1", port + 1))
-            except OSError:
+                sockets[0].bind(("127.0.0.1", 0))
+                first: int = sockets[0].getsockname()[1]
+                for number, other in enumerate(sockets[1:], first + 1):
+                    other.bind(("127.0.0.1", number))
+            except (OSError, OverflowError):  # taken; past the last port
                 continue
-            return port
+            return first
 
 
 @contextmanager
