@@ -8,7 +8,7 @@ os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors reach `main` belo
 import hydra
 from omegaconf import DictConfig
 
-from sdft_exp.compose import MISTAKES, cannot_make_sweep_folder, explain, register_resolvers, tidy_refused_sweep
+from sdft_exp.compose import MISTAKES, cannot_make_sweep_folder, explain, register_resolvers, tidy_sweep
 from sdft_exp.errors import ConfigError, UserError
 from sdft_exp.processes import SIGNALLED
 from sdft_exp.stopping import Stopped, listen
@@ -33,7 +33,6 @@ def task(composed: DictConfig) -> None:
 
 def refuse(error: Exception) -> None:
     """Print a mistake of the user's as one line and end."""
-    tidy_refused_sweep()
     print(f"error: {error if isinstance(error, UserError) else explain(error)}", file=sys.stderr)
     sys.exit(error.exit_code if isinstance(error, UserError) else 2)
 
@@ -57,6 +56,8 @@ def main() -> None:
     except Stopped as stopped:
         print(f"{stopped}: run the same command again to go on from here", file=sys.stderr)
         sys.exit(SIGNALLED + stopped.number)
+    finally:
+        tidy_sweep()
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def _score(store: Path, task: str, name: str, share: float, questions: int) -> s
         "version": "1",
         "n": len(scored),
         "metrics": {metric: sum(scored) / len(scored)},
-        "items": [{"id": number, metric: value} for number, value in enumerate(scored)],
+        "items": [{"id": f"{task}-{number}", metric: value} for number, value in enumerate(scored)],
     }
     samples = [
         {

@@ -83,8 +83,8 @@ def cannot_make_sweep_folder(error: OSError) -> UserError | None:
     return None
 
 
-def tidy_refused_sweep() -> None:
-    """Remove the folder of a sweep that was refused: Hydra writes `multirun.yaml` before any job is judged.
+def tidy_sweep() -> None:
+    """Remove the folder of a sweep that started nothing: Hydra writes `multirun.yaml` before any job is judged.
 
     One that holds results stays; its `multirun.yaml` is rid of secrets.
     """

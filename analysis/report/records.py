@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.report.source import Source
@@ -70,13 +70,19 @@ def commands(source: Source) -> Json:
 def configs(source: Source) -> Json:
     """ "keys" whose values differ between jobs, "rows" of (label, values), and "common": the other keys' values."""
     flat = {job["report"]["label"]: dict(flatten(job["config"])) for job in source.plan["jobs"]}
-    names = dict.fromkeys(name for values in flat.values() for name in values if not name.startswith(_SAME_RUN))
-    differing = [name for name in names if len({_text(values.get(name)) for values in flat.values()}) > 1]
-    rows = [(label, [_text(values.get(name)) for name in differing]) for label, values in flat.items()]
+    differing = differing_keys([*flat.values()])
+    rows = [(label, [as_text(values.get(name)) for name in differing]) for label, values in flat.items()]
     first = next(iter(flat.values()))
-    common = {name: _text(first.get(name)) for name in names if name not in differing}
-    return {"keys": differing, "rows": rows, "common": common}
+    kept = [name for name in first if name not in differing and not name.startswith(_SAME_RUN)]
+    return {"keys": differing, "rows": rows, "common": {name: as_text(first[name]) for name in kept}}
 
 
-def _text(value: Any) -> str:
+def differing_keys(configs: Sequence[Json]) -> list[str]:
+    """Keys of flattened configs whose values are not the same in all of them, but for where and how a job runs."""
+    names = dict.fromkeys(name for values in configs for name in values if not name.startswith(_SAME_RUN))
+    return [name for name in names if len({as_text(values.get(name)) for values in configs}) > 1]
+
+
+def as_text(value: Any) -> str:
+    """A config value for a table."""
     return "-" if value is None else json.dumps(value, ensure_ascii=False).strip('"')

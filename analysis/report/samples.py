@@ -45,7 +45,7 @@ def samples(source: Source) -> dict[str, Any]:
     cache: dict[str, Samples] = {}
     items: list[list[Any]] = []
     for number, task, addresses in parts:
-        found = [_recorded(source, task, address, cache) for address in addresses]
+        found = [recorded(source, task, address, cache) for address in addresses]
         if any(found):
             items += _within(_items(number, task, found), len(parts), task, max(map(len, found)), notes)
         else:
@@ -91,33 +91,34 @@ def _items(group: int, task: str, found: Sequence[Samples]) -> Iterator[list[Any
             group,
             task,
             str(asked["doc"].get("id", number)),
-            _cut(_question(asked)),
-            _cut(str(asked.get("target", ""))),
-            [_cut(str(_first(answer["resps"]))) if answer else "" for answer in answers],
+            cut(question(asked)),
+            cut(str(asked.get("target", ""))),
+            [cut(str(first_text(answer["resps"]))) if answer else "" for answer in answers],
             [_verdict(answer) if answer else None for answer in answers],
         ]
 
 
-def _recorded(source: Source, task: str, address: str | None, cache: dict[str, Samples]) -> Samples:
-    """The samples of a score stage; none where its artifact is gone, or where no texts were written."""
+def recorded(source: Source, task: str, address: str | None, cache: dict[str, Samples]) -> Samples:
+    """The samples of a score stage by their number; none where its artifact is gone, or where no texts were written."""
     if address is None:
         return {}
     if address not in cache:
         path = source.artifact(address, f"samples_{task}.jsonl")
         lines = path.read_text(encoding="utf-8").splitlines() if path else []
         read = [json.loads(line) for line in lines]
-        cache[address] = {sample["doc_id"]: sample for sample in read if isinstance(_first(sample["resps"]), str)}
+        cache[address] = {sample["doc_id"]: sample for sample in read if isinstance(first_text(sample["resps"]), str)}
     return cache[address]
 
 
-def _first(texts: Any) -> Any:
+def first_text(texts: Any) -> Any:
     """The one answer, or the first of several: lm-eval keeps a list a request, and one a repeat."""
     while isinstance(texts, list) and texts:
         texts = texts[0]
     return texts
 
 
-def _question(sample: Json) -> str:
+def question(sample: Json) -> str:
+    """What was asked."""
     doc = sample["doc"]
     own = doc.get("instruction") or doc.get("question")
     return str(own or next(iter(sample["arguments"].values()))["arg_0"])
@@ -131,7 +132,8 @@ def _verdict(sample: Json) -> float | None:
     return None
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """The text, or its beginning and how much is left out."""
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} characters more)"
 
 
@@ -145,8 +147,8 @@ def rejected(source: Source, address: str) -> list[Json]:
             examples.append(
                 {
                     "reason": choice["reason"],
-                    "rewrite": _cut(choice["rewrite"]),
-                    "original": _cut(choice["response"]),
+                    "rewrite": cut(choice["rewrite"]),
+                    "original": cut(choice["response"]),
                 }
             )
     return [example for _, examples in sorted(shown.items()) for example in examples]

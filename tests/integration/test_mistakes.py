@@ -131,6 +131,7 @@ def test_each_mistake_is_one_line_and_leaves_nothing(no_torch: dict[str, str], t
     assert [problem for problem in problems if problem] == []
     assert list(tmp_path.iterdir()) == []
     assert not Path(no_torch["SDFT_STORE"]).exists()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(
@@ -153,11 +154,14 @@ def test_as_one_job_of_a_sweep_it_is_the_same_before_any_job_starts(
 
 
 @pytest.mark.parametrize("arguments", [["--cfg", "job"], ["--help"], ["plan=true"], ["-m", "plan=true", "seed=0,1"]])
-def test_looking_imports_no_torch(no_torch: dict[str, str], tmp_path: Path, arguments: list[str]) -> None:
+def test_looking_imports_no_torch_and_leaves_no_file(
+    no_torch: dict[str, str], tmp_path: Path, arguments: list[str]
+) -> None:
     ended = run(arguments, no_torch, tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip()
     assert not Path(no_torch["SDFT_STORE"]).exists()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_the_package_of_the_planner_leaves_torch_out_of_sys_modules() -> None:

@@ -62,5 +62,5 @@ def test_a_refused_sweep_leaves_none_in_a_folder_that_holds_results(
     path = write(tmp_path, note(tmp_path, ADDRESS))
     (tmp_path / "report.md").touch()
     monkeypatch.setattr(compose, "_sweep_folders", [tmp_path])
-    compose.tidy_refused_sweep()
+    compose.tidy_sweep()
     assert "hunter2" not in path.read_text()
