@@ -28,7 +28,7 @@ from sdft_exp.stage import Stage
 from sdft_exp.stopping import Stopped, asked, listen
 from sdft_exp.store import Busy, Store
 
-PATIENCE = 600.0  # seconds for saving: a checkpoint of all weights of a large model takes minutes
+PATIENCE = 10.0  # seconds that workers have for saving what they can, where nobody says otherwise
 RETRY_SECONDS = 0.5  # between two looks at a stage that another process computes
 _REPORT_SECONDS = 0.1  # between two progress messages of one worker
 
