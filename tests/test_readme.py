@@ -30,6 +30,7 @@ SMALLEST = [
     "eval.tasks=[micro_chat,micro_harmful]",
     "eval.limit=4",
     "report.resamples=50",
+    "sweep.workers=1",
     "tracker.mode=offline",
 ]
 # What a reader does once; there is nothing to run here.

@@ -95,8 +95,8 @@ def server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
 def serve(folder: Path, port: int) -> None:
     """Serve until Ctrl-C."""
     serving = server(folder, port)
-    print(f"http://{HOST}:{serving.server_address[1]}/ follows {folder}; Ctrl-C ends it", flush=True)
     try:
+        print(f"http://{HOST}:{serving.server_address[1]}/ follows {folder}; Ctrl-C ends it", flush=True)
         serving.serve_forever(poll_interval=0.2)
     except KeyboardInterrupt:
         print("ended")

@@ -19,7 +19,7 @@ def run(folder: Path, *overrides: str, trap: Path | None = None) -> subprocess.C
     command += [f"paths.store={folder}/store", f"paths.output={folder}/outputs", *overrides]
     env = os.environ | {"OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": f"{folder}/datasets"}
     return subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), *command],
+        [sys.executable, str(ROOT / "main.py"), *command, "sweep.workers=1"],
         cwd=folder,
         env=env | ({"PYTHONPATH": str(trap)} if trap else {}),
         capture_output=True,

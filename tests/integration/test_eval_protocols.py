@@ -40,7 +40,7 @@ def run(
     command += [f"paths.store={folder}/store", f"paths.output={folder}/outputs", *overrides]
     env = os.environ | {"OMP_NUM_THREADS": "1"} | ({"PYTHONPATH": str(trap)} if trap else {}) | environment
     return subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), *command],
+        [sys.executable, str(ROOT / "main.py"), *command, "sweep.workers=1"],
         cwd=folder,
         env=env,
         capture_output=True,

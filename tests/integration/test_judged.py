@@ -24,7 +24,7 @@ def run(folder: Path, *overrides: str, **environment: str) -> subprocess.Complet
     command += ["eval.sampling.max_new_tokens=16", f"paths.store={folder}/store", f"paths.output={folder}/outputs"]
     env = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}
     return subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), *command, *overrides],
+        [sys.executable, str(ROOT / "main.py"), *command, *overrides, "sweep.workers=1"],
         cwd=folder,
         env=env | {"OMP_NUM_THREADS": "1"} | environment,
         capture_output=True,
@@ -108,7 +108,7 @@ def test_the_plan_shows_requests_and_dollars(folder: Path) -> None:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("both_orders", [False, True])
+@pytest.mark.parametrize("both_orders", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_alpaca_eval_from_main_to_its_win_rate(folder: Path, serve: Serve, both_orders: bool) -> None:
     rows = [
         {"instruction": f"Say {n} things.", "output": "x" * n} for n in (1, 9999)

@@ -51,7 +51,7 @@ DATASETS = {
 }
 MODELS = {"table5": {"llama2_7b_chat", "llama2_13b_chat", "llama3_8b_instruct"}}
 SMALL = ["dataset.max_samples=8", "tuning.epochs=1", "eval.limit=2", "eval.sampling.max_new_tokens=8"]
-SMALL += ["generation.sampling.max_new_tokens=8", "report.resamples=20", "tracker=none", "sweep.workers=2", "seed=0"]
+SMALL += ["generation.sampling.max_new_tokens=8", "report.resamples=20", "tracker=none", "sweep.workers=1", "seed=0"]
 
 
 @pytest.fixture

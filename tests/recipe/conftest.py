@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # The smallest job that still goes through every stage.
 SMALL = ["dataset.max_samples=16", "tuning.epochs=1", "eval.limit=4", "eval.sampling.max_new_tokens=12"]
-SMALL += ["report.resamples=50", "tracker=none", "sweep.workers=2", "generation.sampling.max_new_tokens=24"]
+SMALL += ["report.resamples=50", "tracker=none", "sweep.workers=1", "generation.sampling.max_new_tokens=24"]
+BY_TWO = [word.replace("sweep.workers=1", "sweep.workers=2") for word in SMALL]
 
 
 @dataclass

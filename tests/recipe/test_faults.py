@@ -12,11 +12,11 @@ import time
 
 import pytest
 
-from tests.recipe.conftest import SMALL, Bench, kill_main
+from tests.recipe.conftest import BY_TWO, Bench, kill_main
 
 pytestmark = pytest.mark.recipe
 
-JOB = [*SMALL, "eval.tasks=[micro_math,micro_jailbreak]"]
+JOB = [*BY_TWO, "eval.tasks=[micro_math,micro_jailbreak]"]
 
 
 def undisturbed(bench: Bench) -> tuple[bytes, float]:

@@ -229,6 +229,7 @@ def test_a_whole_sweep_has_one_distillation_and_one_seed_evaluation_a_task(bench
     check_that_each_stage_ran_once(bench)
 
 
+@pytest.mark.slow
 def test_a_job_that_starts_anew_too_often_fails_and_keeps_what_it_has(bench: SlurmBench) -> None:
     shorter = ["eval.tasks=[]" if word.startswith("eval.tasks=") else word for word in LONG]
     bench.run("-m", SUBMIT, *shorter, "hydra.launcher.max_requeues=0")

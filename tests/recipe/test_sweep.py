@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from tests.recipe.conftest import SMALL, Bench
+from tests.recipe.conftest import BY_TWO, SMALL, Bench
 
 pytestmark = pytest.mark.recipe
 
 TASKS = 8  # of eval=micro
-SWEEP = ["-m", "method.mix_ratio=0,0.25,0.5,1", *SMALL]
+SWEEP = ["-m", "method.mix_ratio=0,0.25,0.5,1", *BY_TWO]
 
 
 def test_a_mix_ratio_sweep_shares_its_stages(bench: Bench, no_torch: dict[str, str]) -> None:

@@ -197,7 +197,14 @@ print(json.dumps(peaks))
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of a process is Linux's to tell")
-@pytest.mark.parametrize("passes", [0, 1, 2], ids=["lora", "full", "full, two passes a step"])
+@pytest.mark.parametrize(
+    "passes",
+    [
+        pytest.param(0, id="lora"),
+        pytest.param(1, id="full"),
+        pytest.param(2, id="full, two passes a step", marks=pytest.mark.slow),
+    ],
+)
 def test_bytes_of_training_are_those_that_torch_holds(passes: int) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps([asdict(shape) for shape in MEASURED]), str(passes)],

@@ -184,7 +184,14 @@ test_trainer.train(Path({folder!r}), lora=lora, progress=die)
 """
 
 
-@pytest.mark.parametrize("told", [{"dropout": 0.0}, {"dropout": 0.3}, None], ids=["lora", "dropout", "full"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param({"dropout": 0.0}, id="lora", marks=pytest.mark.slow),
+        pytest.param({"dropout": 0.3}, id="dropout"),
+        pytest.param(None, id="full"),
+    ],
+)
 def test_a_killed_training_ends_in_the_same_bits(tmp_path, told):
     lora = told and dataclasses.replace(LORA, **told)
     curve, weights = train(tmp_path / "whole", lora=lora)

@@ -181,6 +181,7 @@ def test_every_real_problem_is_asked_in_lm_evals_words(problems: list[dict[str, 
         assert len(prompt) - len(user) - len(assistant) == FRAME[prompt_format]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.usefixtures("needs_sandbox")
 def test_all_canonical_solutions_pass_and_all_empty_ones_fail(problems: list[dict[str, str]]) -> None:
