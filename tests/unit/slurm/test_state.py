@@ -160,6 +160,7 @@ def test_a_look_that_slurm_does_not_answer_harms_nobody(
     monkeypatch.setattr(state, "in_queue", silent)
     ledger.save(tmp_path)
     look(tmp_path)
+    assert list((tmp_path / "slurm").glob("ended/*")) == []
 
 
 def test_a_cancelled_job_says_so_after_slurm_has_forgotten_it(tmp_path: Path, ledger: Ledger) -> None:
