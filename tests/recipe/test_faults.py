@@ -78,6 +78,7 @@ def test_a_damaged_artifact_is_repaired(bench: Bench) -> None:
     assert bench.summary() == summary
 
 
+@pytest.mark.slow  # in CI three processes share one store, in tests/chaos
 def test_two_processes_started_at_once_share_the_work(bench: Bench) -> None:
     summary, _ = undisturbed(bench)
     first, second = bench.start(*JOB, "sweep.name=first"), bench.start(*JOB, "sweep.name=second")

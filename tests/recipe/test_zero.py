@@ -219,6 +219,7 @@ def test_a_killed_rank_is_one_line_and_the_next_run_goes_on(zero: str, processes
         assert max(off(resumed, whole)) < 1e-4
 
 
+@pytest.mark.slow  # in CI a whole run is stopped, below
 def test_asked_to_stop_all_stop_at_one_step_with_a_checkpoint(tmp_path: Path) -> None:
     def stop(done: int, total: int, what: str) -> None:
         if done >= 2:
