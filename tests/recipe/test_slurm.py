@@ -70,7 +70,7 @@ class SlurmBench(Bench):
         return {job.id for job in ledger.jobs} & set(queue.in_queue()) | {ledger.report} & set(queue.in_queue())
 
     def until_all_ended(self) -> None:
-        until(lambda: not self.live(), "an empty queue")
+        until(lambda: not self.live(), "an empty queue", seconds=600)
 
     def happened(self, stage: str) -> list[dict[str, Any]]:
         """The events of the only stage of that name."""
@@ -205,6 +205,7 @@ def test_an_interrupted_training_goes_on_where_it_was(bench: SlurmBench) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_training_preempted_three_times_and_out_of_time_once(bench: SlurmBench) -> None:
     interrupt(bench, LONGER, preemptions=3, time_limit=True)
     check_that_it_went_on(bench, preemptions=3, time_limit=True)
