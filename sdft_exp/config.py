@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -291,6 +291,30 @@ class EvalConfig(Group):
     judge: JudgeConfig
 
 
+Measured = Literal["responses", "parameters", "tokens", "causes"]
+
+
+class ShiftConfig(Group):
+    """How far fine-tuning moved the model from its seed LM, and by which measures (docs/shift.md)."""
+
+    name: str
+    measures: Annotated[tuple[Measured, ...], Field(strict=False)]  # none: nothing is measured
+    tasks: Names  # of eval.protocol: whose answers are looked at; `parameters` needs none
+    encoder: str  # a sentence-transformers model: a folder, a hub id, or package:minilm
+    encoder_revision: str | None  # commit of the hub repository; None for a folder
+    form: Literal["exact", "aligntds"]  # of the token shift: all of the vocabulary, or AlignTDS's top 30
+    batch_tokens: Positive  # padded tokens of one forward pass: speed and memory
+
+    @model_validator(mode="after")
+    def _has_what_it_measures(self) -> ShiftConfig:
+        lacking = [measure for measure in self.measures if measure != "parameters"]
+        if lacking and not self.tasks:
+            raise ValueError(f"tasks: is empty, and {lacking[0]} are measured on answers; name a task, advbench say")
+        if "causes" in self.measures and "tokens" not in self.measures:
+            raise ValueError("measures: causes are looked for where tokens have shifted; add tokens")
+        return self
+
+
 class TrackerConfig(Group):
     """Where curves and metrics go. mode auto: online with a key, else offline."""
 
@@ -361,6 +385,7 @@ class RunConfig(Group):
     dataset: DatasetConfig
     generation: Annotated[HfGeneration | OpenaiGeneration | VllmGeneration, Field(discriminator="name")]
     eval: EvalConfig
+    shift: ShiftConfig
     tracker: TrackerConfig
     paths: PathsConfig
     sweep: SweepConfig
@@ -434,6 +459,22 @@ def _known(key: str, name: str, known: Mapping[str, Any]) -> None:
         raise ConfigError(f"{key}={name}: no such name{nearest(name, list(known))} (known: {', '.join(known)})")
 
 
+def _no_repeats(key: str, names: Sequence[str]) -> None:
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ConfigError(f"{key}: {repeated[0]} stands there twice")
+
+
+def _check_shift(config: RunConfig) -> None:
+    shift = config.shift
+    registry.check_tasks(config.eval.protocol, shift.tasks, "shift.tasks")
+    _no_repeats("shift.tasks", shift.tasks)
+    _no_repeats("shift.measures", shift.measures)
+    for task in shift.tasks:
+        if registry.task(config.eval.protocol, task).template is None:
+            raise ConfigError(f"shift.tasks: {task} compares likelihoods, so there is no answer to look at; leave it out")
+
+
 def _check_combinations(config: RunConfig) -> None:
     model, dataset = config.model, config.dataset
     if model.path == "":
@@ -486,9 +527,8 @@ def _check_combinations(config: RunConfig) -> None:
     if config.tuning.name == "lora" and not config.tuning.targets:
         raise ConfigError("tuning.targets: is empty; name at least one layer, q_proj say")
     registry.check_tasks(config.eval.protocol, config.eval.tasks)
-    duplicates = {task for task in config.eval.tasks if config.eval.tasks.count(task) > 1}
-    if duplicates:
-        raise ConfigError(f"eval.tasks: {sorted(duplicates)[0]} stands there twice")
+    _no_repeats("eval.tasks", config.eval.tasks)
+    _check_shift(config)
     measurable = [task for protocol in registry.protocols() for task in registry.task_names(protocol)]
     for target in dataset.target:
         if target not in measurable:

@@ -19,7 +19,7 @@ from sdft_exp.stages import answer, dataset, distill, export, judge, mix, score,
 
 @dataclass(frozen=True)
 class Experiment:
-    """The stages of one job by role; `scores` and `seed_scores` are by evaluation task."""
+    """The stages of one job by role; `scores` and `seed_scores` are by evaluation task, `shifts` by measure and task."""
 
     config: RunConfig
     dataset: Stage | None = None
@@ -28,12 +28,14 @@ class Experiment:
     export: Stage | None = None
     scores: Mapping[str, Stage] = field(default_factory=dict)
     seed_scores: Mapping[str, Stage] = field(default_factory=dict)
+    shifts: Mapping[str, Stage] = field(default_factory=dict)
 
     @property
     def results(self) -> list[Stage]:
         """The stages that somebody reads; with what they take, they are all that has to run."""
         single = (self.dataset, self.select, self.train, self.export)
-        return [stage for stage in (*single, *self.scores.values(), *self.seed_scores.values()) if stage is not None]
+        several = (*self.scores.values(), *self.seed_scores.values(), *self.shifts.values())
+        return [stage for stage in (*single, *several) if stage is not None]
 
     @property
     def key(self) -> str:
@@ -86,6 +88,7 @@ def with_strict_versions(experiment: Experiment, versions: Mapping[str, str]) ->
         export=strict(experiment.export),
         scores=strict_all(experiment.scores),
         seed_scores=strict_all(experiment.seed_scores),
+        shifts=strict_all(experiment.shifts),
     )
 
 

@@ -128,6 +128,7 @@ def report_job(job: Job, row: dict[str, Any]) -> ReportJob:
         target=config.dataset.target,
         scores={task: stage.address for task, stage in story.scores.items()},
         seed_scores={task: stage.address for task, stage in story.seed_scores.items()},
+        shifts={name: stage.address for name, stage in story.shifts.items()},
         data=story.dataset.address if story.dataset else None,
         engine=config.generation.name,
         select=story.select.address if story.select else None,

@@ -75,7 +75,7 @@ def source(folder: Path, known: State) -> Source:
 
 def _results(job: ReportJob) -> list[str]:
     single = (job.data, job.select, job.train)
-    return [one for one in (*single, *job.scores.values(), *job.seed_scores.values()) if one]
+    return [one for one in (*single, *job.scores.values(), *job.seed_scores.values(), *job.shifts.values()) if one]
 
 
 def _here(stages: Sequence[Json], store: Store) -> str:

@@ -85,7 +85,8 @@ def _rows(jobs: Sequence[ReportJob], telling: Sequence[str]) -> list[Row]:
     for job in jobs:
         members = together.setdefault(canonical(job.row), [])
         # Two jobs that differ in nothing that matters are one: the second would count as a seed of its own.
-        if all((job.scores, job.train) != (other.scores, other.train) for other in members):
+        own = (job.scores, job.shifts, job.train)
+        if all(own != (other.scores, other.shifts, other.train) for other in members):
             members.append(job)
     return [
         Row(_name(members[0].row, telling), tuple(sorted(members, key=lambda job: job.seed)))

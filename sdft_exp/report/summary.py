@@ -65,7 +65,9 @@ def _group(group: Group, params: Report, scores: Mapping[str, Json], stats: Mapp
     seed_row = Row("seed LM", ())
     by_row = {seed_row: [{task: scores[address] for task, address in group.seed_scores.items()}]}
     for row in group.rows:
-        by_row[row] = [{task: scores[address] for task, address in job.scores.items()} for job in row.jobs]
+        by_row[row] = [
+            {task: scores[address] for task, address in {**job.scores, **job.shifts}.items()} for job in row.jobs
+        ]
     estimates, paired = _estimates(by_row, params.resamples)
     measured = {row: _measures(group.target, found) for row, found in estimates.items()}
     compared = {row: _measures(group.target, found) for row, found in paired.items()}

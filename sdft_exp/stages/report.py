@@ -16,6 +16,7 @@ from sdft_exp.config import RunConfig
 from sdft_exp.stage import Progress, Stage
 from sdft_exp.tracking.redact import redact
 
+SHIFTS = ("similarity", "update", "token_shift", "causes")  # stages that tell how far a model moved
 MINIATURE = "micro"  # name of the model, and first part of the names of its data sets and tasks
 
 
@@ -29,6 +30,7 @@ class ReportJob:
         target: tasks that measure what its data set teaches.
         scores: task -> address of the tuned model's score; empty for method=seed.
         seed_scores: task -> address of the seed LM's score.
+        shifts: `token_shift/advbench` (`update` alone) -> address of what tells how far the model moved.
         data, select, train: addresses, where the job has these stages.
         engine: who wrote the texts.
     """
@@ -45,6 +47,7 @@ class ReportJob:
     train: str | None = None
     data: str | None = None
     engine: str = "hf"
+    shifts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,12 +109,12 @@ def summarise(params: Report, inputs: Mapping[str, Path]) -> dict[str, Any]:
     scores = {
         address: json.loads((path / "scores.json").read_text(encoding="utf-8"))
         for address, path in inputs.items()
-        if address.startswith("score/")
+        if (path / "scores.json").is_file()
     }
     stats = {
         address: json.loads((path / "stats.json").read_text(encoding="utf-8"))
         for address, path in inputs.items()
-        if not address.startswith("score/")
+        if address not in scores
     }
     return summary.summarise(params, scores, stats)
 

@@ -83,8 +83,8 @@ def task_names(protocol: str) -> list[str]:
     return sorted(path.stem for path in (ROOT / protocol).glob("[!_]*.yaml"))
 
 
-def check_tasks(protocol: str, names: tuple[str, ...]) -> None:
-    """Raise ConfigError for a protocol or a task that is not there, with the nearest one that is."""
+def check_tasks(protocol: str, names: tuple[str, ...], key: str = "eval.tasks") -> None:
+    """Raise ConfigError for a protocol or a task of the setting `key` that is not there, with the nearest one that is."""
     from sdft_exp.config import nearest
 
     if protocol not in protocols():
@@ -96,7 +96,7 @@ def check_tasks(protocol: str, names: tuple[str, ...]) -> None:
     for name in names:
         if name not in known:
             raise ConfigError(
-                f"eval.tasks: protocol {protocol} has no task {name}{nearest(name, known)} (known: {', '.join(known)})"
+                f"{key}: protocol {protocol} has no task {name}{nearest(name, known)} (known: {', '.join(known)})"
             )
 
 
