@@ -472,7 +472,7 @@ def _check_shift(config: RunConfig) -> None:
     _no_repeats("shift.measures", shift.measures)
     for task in shift.tasks:
         if registry.task(config.eval.protocol, task).template is None:
-            raise ConfigError(f"shift.tasks: {task} compares likelihoods, so there is no answer to look at; leave it out")
+            raise ConfigError(f"shift.tasks: {task} compares likelihoods and has no answers to look at; leave it out")
 
 
 def _check_combinations(config: RunConfig) -> None:

@@ -19,7 +19,7 @@ from sdft_exp.stages import answer, dataset, distill, export, judge, mix, score,
 
 @dataclass(frozen=True)
 class Experiment:
-    """The stages of one job by role; `scores` and `seed_scores` are by evaluation task, `shifts` by measure and task."""
+    """The stages of one job by role: `scores` and `seed_scores` by evaluation task, `shifts` by measure and task."""
 
     config: RunConfig
     dataset: Stage | None = None

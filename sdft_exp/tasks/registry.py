@@ -84,7 +84,7 @@ def task_names(protocol: str) -> list[str]:
 
 
 def check_tasks(protocol: str, names: tuple[str, ...], key: str = "eval.tasks") -> None:
-    """Raise ConfigError for a protocol or a task of the setting `key` that is not there, with the nearest one that is."""
+    """Raise ConfigError for a protocol, or a task in the setting `key`, that is not there, with the nearest that is."""
     from sdft_exp.config import nearest
 
     if protocol not in protocols():
