@@ -66,7 +66,7 @@ def model_ref(config: ModelConfig, launch: LaunchConfig) -> ModelRef:
     revision = None
     if folder is not None:
         _check_folder(config.path, folder)
-        digest = _folder_digest(folder, ("**/*.py",) if config.trust_remote_code else ())
+        digest = folder_digest(folder, _DECIDING + (("**/*.py",) if config.trust_remote_code else ()))
     else:
         revision = config.revision or _hub_commit(config.path)
         digest = hashlib.sha256(canonical(["hub", config.path, revision]).encode()).hexdigest()
@@ -158,8 +158,9 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def _folder_digest(folder: Path, code: tuple[str, ...]) -> str:
-    files = {str(path.relative_to(folder)): path for pattern in _DECIDING + code for path in folder.glob(pattern)}
+def folder_digest(folder: Path, patterns: Sequence[str]) -> str:
+    """SHA-256 over the files of `folder` that one of the glob patterns meets, by name and content."""
+    files = {str(path.relative_to(folder)): path for pattern in patterns for path in folder.glob(pattern)}
     digests = {}
     for name, path in sorted(files.items()):
         status = path.stat()
