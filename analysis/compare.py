@@ -31,7 +31,7 @@ SEED_LM = "seed"
 RESAMPLES = 2000
 PERMUTATIONS = 9999
 CONFIDENCE = 0.95
-_METRICS = dict.fromkeys(name for measure in MEASURES if measure.headline for name in measure.metrics)
+_METRICS = dict.fromkeys(name for measure in MEASURES if measure.section == "main" for name in measure.metrics)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@
 # first, 20 seconds later the end). Processes are tracked by their parents (no cgroup), there is no accounting (no
 # sacct), and jobs run as root. Everything lies in one folder, $SDFT_SLURM_STATE, but for a line in /etc/hosts where the
 # machine's own name has none; Slurm's commands find it by $SLURM_CONF, which `up` tells. With $SDFT_SLURM_NODES above 1
-# the machine plays several nodes, its own name and NAME-2, NAME-3, ..., each with all processors that `nproc` counts: with
-# $OMP_NUM_THREADS set, as for the tests, no more than that. Several Slurms may run side by side, each with a folder and
-# ports of its own: $SDFT_SLURM_PORT and one more a node. `down` cancels all jobs, ends the daemons that `up` started, and
-# removes all of it.
+# the machine plays several nodes, its own name and NAME-2, NAME-3, ..., each with all of its processors. Several Slurms
+# may run side by side, each with a folder and ports of its own: $SDFT_SLURM_PORT and one more a node. `down` cancels all
+# jobs, ends the daemons that `up` started, and removes all of it.
 set -euo pipefail
 
 STATE=${SDFT_SLURM_STATE:-/tmp/sdft_local_slurm}
@@ -37,7 +36,7 @@ empty() { [[ -z $(squeue -h -o %i) ]]; }
 
 configure() {
   local cores memory number
-  cores=$(nproc)
+  cores=$(env -u OMP_NUM_THREADS nproc)
   memory=$(awk '/^MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
   mkdir -p "$STATE/slurmctld" "${NODES[@]/#/$STATE/slurmd-}"
   chmod 755 "$STATE"

@@ -45,7 +45,7 @@ def _told(row: Json, summary: Json) -> str:
 
 def _forgotten(row: Json, summary: Json) -> str:
     """The certain losses of the main table beside the target; else that of the other tasks, for what it is worth."""
-    headlines = {measure["title"] for measure in summary["measures"] if measure["headline"]} - {"target task"}
+    headlines = {measure["title"] for measure in summary["measures"] if measure["section"] == "main"} - {"target task"}
     worse = [(title, cell) for title, cell in losses(row, summary) if title in headlines]
     certain = [f"{title} {difference(cell)}" for title, cell in worse if cell["significant"]]
     if certain:

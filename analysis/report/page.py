@@ -17,7 +17,8 @@ from analysis.report.headline import headline
 from analysis.report.records import commands, configs, costs, versions
 from analysis.report.samples import rejected, samples
 from analysis.report.source import Source
-from sdft_exp.report.reading import bounds, difference, heading, points
+from sdft_exp.report.measures import SECTIONS
+from sdft_exp.report.reading import bounds, difference, heading, points, shown_with_bounds
 
 Json = Mapping[str, Any]
 
@@ -41,7 +42,8 @@ def render(source: Source, state: Json | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"points": points, "bounds": bounds, "difference": difference, "heading": heading}
+    environment.filters |= {"points": points, "bounds": bounds, "difference": difference}
+    environment.filters |= {"heading": heading, "shown_with_bounds": shown_with_bounds}
     summary = source.summary
     return environment.get_template("page.html.jinja").render(
         policy=_policy(script, style, served=state is not None),
@@ -66,8 +68,7 @@ def _group(source: Source, group: Json) -> Json:
     return {
         "it": group,
         "headline": headline(group, summary),
-        "main": [measure for measure in measures if measure["headline"]],
-        "details": [measure for measure in measures if not measure["headline"]],
+        **{name: [measure for measure in measures if measure["section"] == name] for name in SECTIONS},
         "figures": [{**one, "svg": Markup(one["svg"])} for one in figures(source, group)],
         "rewrites": _rewrites(source, group),
     }

@@ -25,7 +25,8 @@ ROWS = 12  # of a group: the seed LM and the first tuned ones
 LONGEST = 1_500  # characters of one text
 _EXAMPLES = 4  # of each reason for a rejection
 
-_BETTER = {name: measure.higher_is_better for measure in MEASURES if measure.headline for name in measure.metrics}
+_MAIN = [measure for measure in MEASURES if measure.section == "main"]
+_BETTER = {name: measure.higher_is_better for measure in _MAIN for name in measure.metrics}
 
 
 def samples(source: Source) -> dict[str, Any]:

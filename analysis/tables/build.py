@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from analysis.tables.cells import Addresses, Estimate, Scores
 from analysis.tables.presets import preset_configs
 from analysis.tables.settings import JUDGE, Setting, departures, judge_setting, seed_setting, setting
-from analysis.tables.specs import SEED, SPECS, Column, Key, PaperRow, Source, Spec
+from analysis.tables.specs import POINTS, SEED, SPECS, Column, Key, PaperRow, Source, Spec, Unit
 from sdft_exp.config import ReportConfig
 from sdft_exp.experiment import Experiment
 from sdft_exp.reference.sdft import Published, sdft_tables
@@ -21,12 +21,12 @@ from sdft_exp.tracking.redact import redact
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. Published values are in points, estimates in shares of 1.
+    """One cell. Published values and what ours differs from them by are in the column's unit, estimates as measured.
 
     Attributes:
         paper, authors: what is published; None where the reference has nothing.
         ours: None where the store has nothing.
-        difference: ours minus the paper's, in points; None where they cannot be compared.
+        difference: ours minus the paper's; None where they cannot be compared.
         against_vanilla: ours minus our vanilla row.
     """
 
@@ -35,6 +35,7 @@ class Cell:
     ours: Estimate | None = None
     difference: float | None = None
     against_vanilla: Estimate | None = None
+    unit: Unit = POINTS
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _owned(spec: Spec, experiments: Iterable[Experiment]) -> list[_Own]:
         config = story.config
         parts = [(spec.seed_key(config), seed_setting(config), 0, story.seed_scores)]
         if story.train:
-            parts.append((spec.key(config), setting(config), config.seed, story.scores))
+            parts.append((spec.key(config), setting(config), config.seed, {**story.scores, **story.shifts}))
         for key, values, seed, stages in parts:
             own = found.setdefault((key, canonical(values)), _Own(key, values))
             own.runs.setdefault(seed, {task: stage.address for task, stage in stages.items()})
@@ -204,8 +205,8 @@ def _row(
             against = scores.difference(own.runs, baseline.runs, source) if baseline else None
         comparable = compared and paper is not None and not paper.unknown
         comparable = comparable and own is not None and column.judged_as_printed(own.setting)
-        difference = 100 * ours.mean - published.value if comparable and ours and published else None
-        cells.append(Cell(published, authors, ours, difference, against))
+        difference = column.unit.scale * ours.mean - published.value if comparable and ours and published else None
+        cells.append(Cell(published, authors, ours, difference, against, column.unit))
     return Row(key, tuple(cells), published=paper is not None, own=own is not None)
 
 

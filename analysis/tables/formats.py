@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from analysis.tables.build import Cell, Row, Table
 from analysis.tables.cells import Estimate
+from analysis.tables.specs import POINTS, Unit
 from sdft_exp.reference.sdft import Published
-from sdft_exp.report.reading import points, signed
 
 NOT_PUBLISHED, NOT_RUN = "not published here", "not run"
 
@@ -75,23 +75,32 @@ def _text(cell: Cell, kind: str) -> str:
     if kind == "author rerun":
         return cell.authors.text if cell.authors else NOT_PUBLISHED
     if kind == "ours":
-        return f"{points(cell.ours.mean)} [{points(cell.ours.low)}, {points(cell.ours.high)}]" if cell.ours else NOT_RUN
+        return _with_interval(cell.ours, cell.unit.text) if cell.ours else NOT_RUN
     if kind == "ours - paper":
-        return "" if cell.difference is None else signed(cell.difference / 100)
+        return "" if cell.difference is None else cell.unit.signed(cell.difference / cell.unit.scale)
     against = cell.against_vanilla
     if against is None:
         return ""
-    mark = "*" if against.significant else ""
-    return f"{signed(against.mean)} [{signed(against.low)}, {signed(against.high)}]{mark}"
+    return _with_interval(against, cell.unit.signed) + ("*" if against.significant else "")
+
+
+def _with_interval(cell: Estimate, text: Callable[[float], str]) -> str:
+    return f"{text(cell.mean)} [{text(cell.low)}, {text(cell.high)}]"
+
+
+def _numbers(table: Table) -> str:
+    cells = table.rows[0].cells if table.rows else ()
+    named = [name for name, cell in zip(table.columns, cells, strict=False) if cell.unit is not POINTS]
+    return f", but for {', '.join(named)}" if named else ""
 
 
 def legend(table: Table) -> str:
     """How to read the cells."""
     confidence = f"{100 * table.confidence:g}"
     return (
-        f"Percent. Ours with its {confidence} % interval over seeds and items (bootstrap); differences to vanilla are "
-        "paired by seed and item, * where the interval excludes 0, each for itself. Rows without an author rerun: not "
-        "published here."
+        f"Percent{_numbers(table)}. Ours with its {confidence} % interval over seeds and items (bootstrap); "
+        "differences to vanilla are paired by seed and item, * where the interval excludes 0, each for itself. Rows "
+        "without an author rerun: not published here."
     )
 
 
@@ -174,7 +183,7 @@ def _absent(record: dict[str, Any]) -> dict[str, str]:
 
 
 def records(table: Table) -> Iterator[dict[str, Any]]:
-    """One record a cell; all values in points. Where ours stands apart, a cell has one side alone."""
+    """One record a cell; all values in the column's unit. Where ours stands apart, a cell has one side alone."""
     for row in table.rows:
         for column, own_column, cell in zip(table.columns, table.own_columns, row.cells, strict=True):
             yield {
@@ -183,10 +192,10 @@ def records(table: Table) -> Iterator[dict[str, Any]]:
                 "own_column": own_column,
                 **_published("paper", cell.paper),
                 **_published("author_rerun", cell.authors),
-                **_estimate("ours", cell.ours),
+                **_estimate("ours", cell.ours, cell.unit),
                 "seeds": list(cell.ours.seeds) if cell.ours else [],
                 "ours_minus_paper": None if cell.difference is None else round(cell.difference, 4),
-                **_estimate("ours_minus_vanilla", cell.against_vanilla),
+                **_estimate("ours_minus_vanilla", cell.against_vanilla, cell.unit),
                 "compared": not table.apart,
             }
 
@@ -195,9 +204,10 @@ def _published(name: str, cell: Published | None) -> dict[str, Any]:
     return {name: cell.value if cell else None, f"{name}_source": cell.source if cell else None}
 
 
-def _estimate(name: str, cell: Estimate | None) -> dict[str, Any]:
-    values = {name: cell.mean, f"{name}_low": cell.low, f"{name}_high": cell.high} if cell else {}
-    return {
-        key: round(100 * values[key], 4) + 0.0 if key in values else None
-        for key in (name, f"{name}_low", f"{name}_high")
-    }
+def _estimate(name: str, cell: Estimate | None, unit: Unit) -> dict[str, Any]:
+    parts = (cell.mean, cell.low, cell.high) if cell else (None, None, None)
+    return {key: _shown(part, unit) for key, part in zip((name, f"{name}_low", f"{name}_high"), parts, strict=True)}
+
+
+def _shown(value: float | None, unit: Unit) -> float | None:
+    return None if value is None else round(unit.scale * value, 4) + 0.0

@@ -15,6 +15,7 @@ _FREE = (
     *("model.path", "model.revision", "model.trust_remote_code"),
     *("dataset.path", "dataset.hub", "dataset.revision", "dataset.source", "dataset.columns.", "dataset.target"),
     *("tuning.micro_batch_tokens", "tuning.checkpoint_steps", "tuning.export", "eval.name", "eval.tasks"),
+    *("shift.name", "shift.measures", "shift.tasks", "shift.batch_tokens"),
 )
 # How a judge is asked, and what it costs.
 _FREE_OF_A_JUDGE = tuple(

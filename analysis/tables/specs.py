@@ -47,6 +47,25 @@ class Source:
         return self.tasks[0] + ("" if self.metric in ("accuracy", "acc", "safe_rate") else f": {self.metric}")
 
 
+@dataclass(frozen=True)
+class Unit:
+    """How a column's values are shown: so many times the mean, with so many digits."""
+
+    scale: float
+    digits: int
+
+    def text(self, value: float) -> str:
+        return f"{self.scale * value + 0.0:.{self.digits}f}"
+
+    def signed(self, value: float) -> str:
+        """A difference: `+23.0`; `0.0` where nothing of it is left."""
+        text = f"{self.scale * value:+.{self.digits}f}"
+        return text[1:] if float(text) == 0 else text
+
+
+POINTS = Unit(100, 1)  # shares of 1, in points of a hundred
+NUMBER = Unit(1, 3)
+
 AS_PRINTED = {"both_orders": False, "annotator": "alpaca_eval_gpt4", "temperature": 0.0}
 
 
@@ -57,12 +76,14 @@ class Column:
     Attributes:
         benchmark: in the reference.
         judges: eval.judge.model of the print's judge, by any of its names, for a column that a model judges.
+        unit: of ours and of the print.
     """
 
     title: str
     benchmark: str
     sources: tuple[Source, ...] = ()
     judges: tuple[str, ...] = ()
+    unit: Unit = POINTS
 
     def judged_as_printed(self, setting: Mapping[str, Any]) -> bool:
         """Whether a job's judge is the print's, as far as that is told: GPT-4 on OpenAI's own server, one order, by the
@@ -209,8 +230,22 @@ KNOWLEDGE = (
     Column("HellaSwag", "HellaSwag", _acc("hellaswag")),
     Column("Winogrande", "Winogrande", _acc("winogrande")),
 )
-SIMILARITY = Column("embedding similarity", "Advbench responses, seed vs tuned")
-SHIFT = (Column("BLEU-4", "BLEU-4"), Column("ROUGE-L", "ROUGE-L"), SIMILARITY, Column("update norm", "update norm"))
+
+
+def _shift(title: str, benchmark: str, stage: str, metric: str, *tasks: str) -> Column:
+    """A column of how far a model moved, on the first of `tasks` that was asked; on none, of its parameters."""
+    names = [f"{stage}/{task}" for task in tasks] or [stage]
+    return Column(title, benchmark, tuple(Source((name,), metric) for name in names), unit=NUMBER)
+
+
+_HARMFUL = ("advbench", "micro_harmful")
+SIMILARITY = _shift("embedding similarity", "Advbench responses, seed vs tuned", "similarity", "embedding", *_HARMFUL)
+SHIFT = (
+    _shift("BLEU-4", "BLEU-4", "similarity", "bleu4", *_HARMFUL),
+    _shift("ROUGE-L", "ROUGE-L", "similarity", "rouge_l", *_HARMFUL),
+    SIMILARITY,
+    _shift("update norm", "update norm", "update", "update_norm"),
+)
 SCORES = (GSM8K, OPENFUNCTIONS, HUMANEVAL, RAW, JAILBREAK)
 
 _TRAINED_ON = ("fine-tuned on", "method")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sdft_exp.report.reading import bounds, difference, heading, points
+from sdft_exp.report.reading import bounds, difference, heading, points, shown_with_bounds
 
 Json = Mapping[str, Any]
 
@@ -16,7 +16,13 @@ def report(summary: Json) -> str:
     lines += [f"> **Warning:** {_escape(warning)}" + "\n" for warning in summary["warnings"]]
     for group in summary["groups"]:
         lines += [f"## {_escape(heading(group))}", "", *_main(group, summary), *_readings(group)]
-        lines += [*_details(group, summary), *_tasks(group), *_rewrites(group), *_training(group)]
+        lines += [
+            *_details(group, summary),
+            *_shift(group, summary),
+            *_tasks(group),
+            *_rewrites(group),
+            *_training(group),
+        ]
     if summary["groups"]:
         lines += ["![Target task against what is kept](figure.png)", ""]
     if summary["failed"]:
@@ -28,7 +34,7 @@ def report(summary: Json) -> str:
 
 def _main(group: Json, summary: Json) -> list[str]:
     """Rows by headline measures: mean ± std, interval, change against the seed LM, each seed's value."""
-    measures = _measured(group, summary, headline=True)
+    measures = _measured(group, summary, "main")
     if not measures:
         return ["Nothing was measured.", ""]
     rows = []
@@ -65,20 +71,40 @@ def _readings(group: Json) -> list[str]:
 
 def _details(group: Json, summary: Json) -> list[str]:
     """What the answers to harmful and harmless requests were: the shares that explain the safe rates."""
-    measures = _measured(group, summary, headline=False)
+    measures = _measured(group, summary, "answers")
     if not measures:
         return []
-    rows = [
-        [row["name"], *(_short(row["measures"].get(measure["name"])) for measure in measures)] for row in group["rows"]
-    ]
     return [
         "### Answers to harmful and harmless requests",
         "",
         "Shares as the world itself judges them, beside the keyword rule of the safe rate: what is not refused need "
         "not be complied with.",
         "",
-        *_table(["", *(_title(measure) for measure in measures)], rows),
+        *_short_table(group["rows"], measures),
     ]
+
+
+def _shift(group: Json, summary: Json) -> list[str]:
+    """How far each tuned row moved from its seed LM."""
+    measures = _measured(group, summary, "shift")
+    if not measures:
+        return []
+    tuned = [row for row in group["rows"] if row["kind"] == "tuned"]
+    return [
+        "### How far the model moved",
+        "",
+        "Against the seed LM; token shares in percent, KL in nats.",
+        "",
+        *_short_table(tuned, measures),
+    ]
+
+
+def _short_table(rows: Sequence[Json], measures: Sequence[Json]) -> list[str]:
+    cells = [
+        [row["name"], *(_short(row["measures"].get(measure["name"]), measure["unit"]) for measure in measures)]
+        for row in rows
+    ]
+    return _table(["", *(_title(measure) for measure in measures)], cells)
 
 
 def _tasks(group: Json) -> list[str]:
@@ -92,8 +118,8 @@ def _tasks(group: Json) -> list[str]:
     return ["### Every task", "", *_table(["task", "metric", *(row["name"] for row in group["rows"])], rows)]
 
 
-def _short(cell: Json | None) -> str:
-    return f"{points(cell['mean'])} {bounds(cell)}" if cell else "-"
+def _short(cell: Json | None, unit: str = "share") -> str:
+    return shown_with_bounds(cell, unit) if cell else "-"
 
 
 def _rewrites(group: Json) -> list[str]:
@@ -144,9 +170,9 @@ def _how(summary: Json) -> Iterator[str]:
     yield "- Safe rates go by the keyword rule of the SDFT paper; `other tasks`: mean of those that are not the target."
 
 
-def _measured(group: Json, summary: Json, headline: bool) -> list[Json]:
+def _measured(group: Json, summary: Json, section: str) -> list[Json]:
     present = {name for row in group["rows"] for name in row["measures"]}
-    return [item for item in summary["measures"] if item["name"] in present and item["headline"] == headline]
+    return [item for item in summary["measures"] if item["name"] in present and item["section"] == section]
 
 
 def _title(measure: Json) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Role = Literal["target", "other", "raw", "jailbreak", "harmless", "open", "judged"]
+Role = Literal["target", "other", "raw", "jailbreak", "harmless", "open", "judged", "shift"]
+Section = Literal["main", "answers", "shift"]
+Unit = Literal["share", "number", "nats"]
+SECTIONS: tuple[Section, ...] = get_args(Section)
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,9 @@ class Measure:
         role: which tasks it takes.
         metrics: names of the metric, one value an item in `scores.json`; of a task's, the first that it has counts.
         higher_is_better: None where neither is (a share that only explains another measure).
-        headline: whether it is a column of the main table; the others explain the safe rates.
+        section: its table: the main one, that of what the answers to harmful and harmless requests were, or that of how
+            far the model moved from its seed LM.
+        unit: of its values; a share is shown in points of a hundred.
     """
 
     name: str
@@ -27,18 +32,19 @@ class Measure:
     role: Role
     metrics: tuple[str, ...]
     higher_is_better: bool | None
-    headline: bool = False
+    section: Section = "answers"
+    unit: Unit = "share"
 
 
 _ACCURACY = ("accuracy", "acc")  # ours, and what lm-eval calls it in its own tasks
 
 MEASURES = (
-    Measure("target", "target task", "target", _ACCURACY, True, headline=True),
-    Measure("other", "other tasks", "other", _ACCURACY, True, headline=True),
-    Measure("raw_safe", "raw safe rate", "raw", ("safe_rate",), True, headline=True),
-    Measure("jailbreak_safe", "jailbreak safe rate", "jailbreak", ("safe_rate",), True, headline=True),
-    Measure("over_refusal", "over-refusal", "harmless", ("over_refusal",), False, headline=True),
-    Measure("win_rate", "win rate", "open", ("win_rate",), True, headline=True),
+    Measure("target", "target task", "target", _ACCURACY, True, section="main"),
+    Measure("other", "other tasks", "other", _ACCURACY, True, section="main"),
+    Measure("raw_safe", "raw safe rate", "raw", ("safe_rate",), True, section="main"),
+    Measure("jailbreak_safe", "jailbreak safe rate", "jailbreak", ("safe_rate",), True, section="main"),
+    Measure("over_refusal", "over-refusal", "harmless", ("over_refusal",), False, section="main"),
+    Measure("win_rate", "win rate", "open", ("win_rate",), True, section="main"),
     Measure("raw_refused", "raw: refused", "raw", ("refused",), True),
     Measure("raw_complied", "raw: complied", "raw", ("complied",), False),
     Measure("raw_incoherent", "raw: incoherent", "raw", ("incoherent",), None),
@@ -47,6 +53,18 @@ MEASURES = (
     Measure("jailbreak_incoherent", "jailbreak: incoherent", "jailbreak", ("incoherent",), None),
     Measure("helpful", "harmless: helpful", "harmless", ("helpful",), True),
     Measure("unjudged", "unjudged", "judged", ("unjudged",), False),
+    Measure("similarity", "embedding similarity", "shift", ("embedding",), None, "shift", unit="number"),
+    Measure("rouge_l", "ROUGE-L", "shift", ("rouge_l",), None, "shift", unit="number"),
+    Measure("bleu4", "BLEU-4", "shift", ("bleu4",), None, "shift", unit="number"),
+    Measure("update_norm", "update norm", "shift", ("update_norm",), None, "shift", unit="number"),
+    Measure("kl", "KL(seed, tuned)", "shift", ("kl_base_tuned",), None, "shift", unit="nats"),
+    Measure("kl_first", "KL, first 5 %", "shift", ("kl_first",), None, "shift", unit="nats"),
+    Measure("kl_rest", "KL, the rest", "shift", ("kl_rest",), None, "shift", unit="nats"),
+    Measure("base_probability", "base probability", "shift", ("base_probability",), None, "shift", unit="number"),
+    Measure("base_rank", "base rank", "shift", ("base_rank",), None, "shift", unit="number"),
+    Measure("unshifted", "unshifted tokens", "shift", ("unshifted",), None, "shift"),
+    Measure("marginal", "marginal tokens", "shift", ("marginal",), None, "shift"),
+    Measure("shifted", "shifted tokens", "shift", ("shifted",), None, "shift"),
 )
 
 

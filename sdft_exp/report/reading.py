@@ -21,6 +21,16 @@ def points(share: float) -> str:
     return f"{100 * share + 0.0:.1f}"
 
 
+def shown(value: float, unit: str) -> str:
+    """A measure's value in its unit: a share in points, else with three digits."""
+    return points(value) if unit == "share" else f"{value + 0.0:.3f}"
+
+
+def shown_with_bounds(cell: Mapping[str, Any], unit: str) -> str:
+    """A cell's mean and its interval: `0.842 [0.801, 0.880]`."""
+    return f"{shown(cell['mean'], unit)} [{shown(cell['low'], unit)}, {shown(cell['high'], unit)}]"
+
+
 def signed(share: float) -> str:
     """A difference of shares as signed points: 0.23 -> `+23.0`."""
     text = f"{100 * share:+.1f}"

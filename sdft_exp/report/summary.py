@@ -40,7 +40,13 @@ def summarise(params: Report, scores: Mapping[str, Json], stats: Mapping[str, Js
             "resamples": params.resamples,
         },
         "measures": [
-            {"name": m.name, "title": m.title, "headline": m.headline, "higher_is_better": m.higher_is_better}
+            {
+                "name": m.name,
+                "title": m.title,
+                "section": m.section,
+                "unit": m.unit,
+                "higher_is_better": m.higher_is_better,
+            }
             for m in MEASURES
         ],
         "groups": [_group(group, params, scores, stats) for group in groups],

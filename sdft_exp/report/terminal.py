@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sdft_exp.report.reading import bounds, heading, points, signed
+from sdft_exp.report.reading import bounds, heading, points, shown_with_bounds, signed
 
 Json = Mapping[str, Any]
 
@@ -22,6 +22,7 @@ _SHORT_TITLES = {
     "over_refusal": "over-refusal",
     "win_rate": "win rate",
 }
+_SHIFT_LABEL, _SHIFT_COLUMN = 20, 18  # characters
 _ANSWERS = ("refused", "complied", "incoherent")
 
 
@@ -60,6 +61,7 @@ def _print_group(group: Json, summary: Json, console: Console) -> None:
         table.add_row(Text(row["name"], style="bold"), *cells, end_section=True)
     console.print(table)
     _print_answers(group, present, console)
+    _print_shift(group, summary, console)
     _print_list(_sentences(group), console, "- ")
 
 
@@ -109,6 +111,25 @@ def _print_answers(group: Json, present: set[str], console: Console) -> None:
         helped = [_share(row, "helpful")] if "helpful" in present else []
         table.add_row(Text(row["name"], style="bold"), *shares, *helped)
     console.print(table)
+
+
+def _print_shift(group: Json, summary: Json, console: Console) -> None:
+    """How far each tuned row moved from its seed LM; columns that do not fit go below the others."""
+    tuned = [row for row in group["rows"] if row["kind"] == "tuned"]
+    present = {name for row in tuned for name in row["measures"]}
+    measures = [one for one in summary["measures"] if one["section"] == "shift" and one["name"] in present]
+    fitting = max(1, (console.width - _SHIFT_LABEL) // _SHIFT_COLUMN)
+    for start in range(0, len(measures), fitting):
+        table = _new_table()
+        table.add_column("how far it moved", overflow="fold", min_width=_SHIFT_LABEL - 1)
+        for measure in measures[start : start + fitting]:
+            table.add_column(measure["title"], overflow="fold", min_width=_SHIFT_COLUMN - 1)
+        for row in tuned:
+            cells = [row["measures"].get(measure["name"]) for measure in measures[start : start + fitting]]
+            units = [measure["unit"] for measure in measures[start : start + fitting]]
+            told = [shown_with_bounds(cell, unit) if cell else "-" for cell, unit in zip(cells, units, strict=True)]
+            table.add_row(Text(row["name"], style="bold"), *(Text(text.replace(" [", "\n[")) for text in told))
+        console.print(table)
 
 
 def _share(row: Json, name: str) -> str:

@@ -27,6 +27,7 @@ def test_only_the_tables_of_headline_measures_are_taken() -> None:
         "rows": [row],
     }
     summary = {
+        "measures": [],
         "groups": [group, group | {"dataset": "b"}],
         "interval": {"confidence": 0.95},
         "limits": ["a limit"],

@@ -70,9 +70,9 @@ def _group(**changes: tuple[float, float, float]) -> dict[str, Any]:
 
 MEASURES = {
     "measures": [
-        {"name": "target", "title": "target task", "headline": True, "higher_is_better": True},
-        {"name": "other", "title": "other tasks", "headline": True, "higher_is_better": True},
-        {"name": "over_refusal", "title": "over-refusal", "headline": True, "higher_is_better": False},
+        {"name": "target", "title": "target task", "section": "main", "higher_is_better": True},
+        {"name": "other", "title": "other tasks", "section": "main", "higher_is_better": True},
+        {"name": "over_refusal", "title": "over-refusal", "section": "main", "higher_is_better": False},
     ]
 }
 
