@@ -31,6 +31,7 @@ from sdft_exp.slurm.state import Ledger, Standing, events, look, note, note_step
 from sdft_exp.stage import Stage
 from sdft_exp.stopping import Stopped, listen
 from sdft_exp.store import Store
+from sdft_exp.training.obstacles import lacking_memory
 from sdft_exp.workers import Step
 
 _STEP_SECONDS = 2.0  # between two notes of how far a stage is
@@ -151,7 +152,7 @@ def _refusal(stage: Stage, stages: tuple[Stage, ...], store: Store, terms: Terms
     for source in stage.inputs.values():
         if source.address not in own and not store.path(source.address).is_dir():
             return f"needs {source.name} ({source.label}), which is not in the store any more; resume makes it"
-    return ""
+    return "" if store.path(stage.address).is_dir() else lacking_memory(stage, terms.device)
 
 
 def _too_often(stages: tuple[Stage, ...], terms: Terms) -> str:

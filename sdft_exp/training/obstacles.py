@@ -40,6 +40,30 @@ def obstacle(config: RunConfig, dataset: Stage, cost: Cost) -> str:
     return ""
 
 
+def lacking_memory(stage: Stage, device: str) -> str:
+    """One line, or "": that the machine at which a job of a cluster has come to run has too little for its training.
+
+    Args:
+        device: `launch.device`.
+    """
+    if stage.name != "train" or stage.cost.memory is None:
+        return ""
+    on_gpu = device != "cpu" and bool(cuda_devices())
+    room = _gpu_memory() if on_gpu else _job_memory()
+    if room is None or stage.cost.memory <= (own := room if on_gpu else room // stage.gpus):
+        return ""
+    what = "a GPU" if on_gpu else "a process"
+    wanted = "hydra.launcher.constraint" if on_gpu else "hydra.launcher.memory"
+    return f"{NEEDS} {_gb(stage.cost.memory)} GB {what} and this node has {_gb(own)}; ask for another by {wanted}"
+
+
+def _job_memory() -> int | None:
+    """What is free of the host, and no more than Slurm has given the job."""
+    given = os.environ.get("SLURM_MEM_PER_NODE")  # in MiB
+    known = [room for room in (_free_memory(), int(given) * 2**20 if given else None) if room is not None]
+    return min(known, default=None)
+
+
 def _room(config: RunConfig) -> int | None:
     """Bytes that one process of the training may take; None where nothing tells it."""
     if config.launch.memory is not None:

@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 
 from sdft_exp.compose import compose
+from sdft_exp.stage import Stage
 from sdft_exp.stages import dataset, mix, train
 from sdft_exp.training import obstacles
 
 
-def told(*overrides: str) -> str:
+def planned(*overrides: str) -> Stage:
     config = compose(["dataset=micro_chat", "method=vanilla", "tuning=full", "launch.device=cpu", *overrides])
-    return train.stage(config, mix.stage(config, dataset.stage(config), None)).obstacle
+    return train.stage(config, mix.stage(config, dataset.stage(config), None))
+
+
+def told(*overrides: str) -> str:
+    return planned(*overrides).obstacle
 
 
 def test_what_fits_is_no_obstacle() -> None:
@@ -59,6 +64,25 @@ def test_processes_on_a_cpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(obstacles, "_free_memory", lambda: 60_000_000)
     assert told() == ""
     assert "there are 0.015" in told("tuning.deepspeed=zero2", "launch.gpus=4")
+
+
+def test_a_job_judges_by_the_node_that_it_has_come_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = planned("tuning.deepspeed=zero2", "launch.gpus=2")
+    needed = training.cost.memory
+    assert needed and training.gpus == 2
+    monkeypatch.setattr(obstacles, "_free_memory", lambda: 2 * needed)
+    monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
+    assert obstacles.lacking_memory(training, "cpu") == ""
+    monkeypatch.setattr(obstacles, "_free_memory", lambda: 2 * needed - 2)
+    assert "this node has" in obstacles.lacking_memory(training, "cpu")
+    monkeypatch.setattr(obstacles, "_free_memory", lambda: 100 * needed)
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "1")  # MiB
+    line = obstacles.lacking_memory(training, "cpu")
+    assert line.startswith("training needs about ") and line.endswith("ask for another by hydra.launcher.memory")
+    assert obstacles.lacking_memory(training.inputs["mix"], "cpu") == ""
+    monkeypatch.setattr(obstacles, "cuda_devices", lambda: ["0"])
+    monkeypatch.setattr(obstacles, "_gpu_memory", lambda: needed - 1)
+    assert "a GPU and this node has" in obstacles.lacking_memory(training, "auto")
 
 
 def test_a_machine_that_tells_nothing_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
