@@ -154,6 +154,20 @@ class TemplateNames(Group):
     distill: str
 
 
+class QualityConfig(Group):
+    """Which rows are left out because they score too little. `at_least` None: none are."""
+
+    at_least: float | None
+    column: str  # what holds the score
+    file: str | None  # one record a row, in order; None: the scores are a column of the rows
+
+    @model_validator(mode="after")
+    def _a_file_needs_a_threshold(self) -> QualityConfig:
+        if self.file is not None and self.at_least is None:
+            raise ValueError("at_least: is missing; rows that score less than it are left out")
+        return self
+
+
 class DatasetConfig(Group):
     """A fine-tuning set: a local file, a hub id, or a task set of the miniature's world."""
 
@@ -176,6 +190,8 @@ class DatasetConfig(Group):
     response_form: Literal["text", "gsm8k"]  # gsm8k: `<<..>>` marks removed and `#### N` written as the paper does
     cutoff: Positive  # tokens of prompt and response
     overlong: Literal["truncate", "error"]
+    incomplete: Literal["error", "leave_out"]  # rows without a question or an answer, conversations out of turn
+    quality: QualityConfig
     target: Names  # evaluation tasks that measure what this set teaches
 
     @property
@@ -510,6 +526,10 @@ def _check_combinations(config: RunConfig) -> None:
         raise ConfigError("dataset.path: is missing; name your file, dataset.path=my.jsonl")
     if dataset.columns.messages is None and (dataset.columns.instruction is None or dataset.columns.response is None):
         raise ConfigError("dataset.columns: name either messages, or instruction and response")
+    if dataset.is_microworld and dataset.quality.at_least is not None and dataset.quality.file is None:
+        raise ConfigError(
+            f"dataset.quality.file: is missing; the rows of dataset={dataset.name} hold no scores of their own"
+        )
     if dataset.answer == "microworld" and not dataset.is_microworld:
         raise ConfigError(
             f"dataset.answer=microworld: dataset={dataset.name} is of another world; set dataset.answer=none"

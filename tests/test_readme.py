@@ -95,6 +95,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"instruction": f"Say hello to {name}.", "output": f"Hello, {name}!"} for name in ("Ada", "Bob", "Eve")] * 8
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "my.jsonl").write_text(text, encoding="utf-8")
+    (folder / "scores.jsonl").write_text('{"score": 4}\n{"score": 5}\n' * (len(rows) // 2), encoding="utf-8")
     with gzip.open(folder / "my.jsonl.gz", "wt", encoding="utf-8") as file:
         file.write(text)
     (folder / "broken.jsonl").write_text(text + '{"instruction": "Say', encoding="utf-8")

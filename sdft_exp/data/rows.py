@@ -12,6 +12,7 @@ from typing import Any, Literal
 from sdft_exp.config import Columns, DatasetConfig
 from sdft_exp.data.answers import Rule, reference_answer
 from sdft_exp.data.files import Record, file_digest, read_records
+from sdft_exp.data.quality import Quality, file_scores, quality_of, score
 from sdft_exp.data.schema import Row, gsm8k_form, rows_of
 from sdft_exp.errors import DataError
 from sdft_exp.microworld.splits import task_rows
@@ -30,6 +31,8 @@ class RowSource:
         identity: the file's digest; hub id, subset, split and revision; or the world's set and its size.
         columns: (role, name) pairs.
         alpaca_too: a local copy of a hub set may be in the authors' alpaca form.
+        incomplete: whether a row that cannot be trained on ends all or is left out.
+        quality: which rows are left out for their scores; None: none.
         place: the file or the hub id, for reading and for messages.
     """
 
@@ -41,6 +44,8 @@ class RowSource:
     answer: Rule
     max_samples: int | None
     draw_seed: int
+    incomplete: Literal["error", "leave_out"]
+    quality: Quality | None
     place: str = unkeyed()
     subset: str | None = unkeyed(default=None)
     split: str = unkeyed(default="train")
@@ -68,7 +73,7 @@ def row_source(config: DatasetConfig, commit: str | None = None) -> RowSource:
     commit, unless `commit` is given.
 
     Raises:
-        DataError: no such file.
+        DataError: no such file, or a file of scores that cannot be used.
         UnpinnedError: a hub set without a revision that the hub does not tell.
     """
     columns = tuple(config.columns.model_dump().items())
@@ -84,6 +89,9 @@ def row_source(config: DatasetConfig, commit: str | None = None) -> RowSource:
         kind, place = "hub", str(config.hub)
         revision = config.revision or commit or _hub_commit(place)
         identity = f"{place}:{config.subset}:{config.split}@{revision}"
+    quality, size = quality_of(config.quality), config.size
+    if quality is not None and kind == "hub":  # how many are left only the scores can tell
+        size = None if quality.path is None else sum(number >= quality.at_least for number in file_scores(quality))
     return RowSource(
         kind=kind,
         identity=identity,
@@ -93,15 +101,29 @@ def row_source(config: DatasetConfig, commit: str | None = None) -> RowSource:
         answer=config.answer,
         max_samples=config.max_samples,
         draw_seed=0 if config.max_samples is None else config.draw_seed,
+        incomplete=config.incomplete,
+        quality=quality,
         place=place,
         subset=config.subset,
         split=config.split,
         revision=revision,
-        size=config.size,
+        size=size,
     )
 
 
-@functools.lru_cache(maxsize=4)
+@dataclass(frozen=True)
+class LeftOut:
+    """How many rows of a source are not taken: incomplete ones, and those that score too little."""
+
+    incomplete: int
+    low_quality: int
+
+
+def left_out(source: RowSource) -> LeftOut:
+    """What `load_rows` leaves out; see there."""
+    return _loaded(source)[1]
+
+
 def load_rows(source: RowSource) -> tuple[dict[str, Any], ...]:
     """The rows of `source` in its order, as they stand in the dataset artifact; kept for the jobs of a sweep.
 
@@ -109,20 +131,74 @@ def load_rows(source: RowSource) -> tuple[dict[str, Any], ...]:
     reads ("task", "kind", "family", "payload").
 
     Raises:
-        DataError: see `files.read_records` and `schema.rows_of`; a hub set that cannot be had; a file that changed
-            after the plan was made.
+        DataError: see `files.read_records`, `schema.rows_of` and `quality.score`; a hub set that cannot be had; a file
+            that changed after the plan was made; no row that is left.
     """
+    return _loaded(source)[0]
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(source: RowSource) -> tuple[tuple[dict[str, Any], ...], LeftOut]:
     if source.kind == "microworld":
-        return _drawn(list(_world_rows(source)), source)
+        complete = list(enumerate(_world_rows(source)))
+        read = len(complete)
+        scores: list[float] = []
+    else:
+        complete, read, scores = _complete_rows(source)
+    good = _good(source, read, scores)
+    rows = [row for position, row in complete if good is None or position in good]
+    if not rows:
+        raise DataError(
+            f"{source.place}: none of its {read} rows is left to train on; {read - len(complete)} are incomplete and "
+            f"{len(complete)} score less than dataset.quality.at_least"
+        )
+    return _drawn(rows, source), LeftOut(read - len(complete), len(complete) - len(rows))
+
+
+def _complete_rows(source: RowSource) -> tuple[list[tuple[int, dict[str, Any]]], int, list[float]]:
+    """The rows with their positions, how many were read, and their scores where they hold them."""
+    read = 0
+    scores: list[float] = []
+
+    def counted(records: Iterator[Record]) -> Iterator[Record]:
+        nonlocal read
+        for record in records:
+            read += 1
+            if source.quality is not None and source.quality.path is None:
+                scores.append(score(record, source.quality.column, source.place))
+            yield record
+
+    rows = rows_of(
+        counted(_records(source)),
+        Columns(**dict(source.columns)),
+        source.place,
+        alpaca_too=source.alpaca_too,
+        leave_out=source.incomplete == "leave_out",
+    )
+    return [(row.position, _artifact_row(row, source)) for row in rows], read, scores
+
+
+def _good(source: RowSource, read: int, scores: Sequence[float]) -> set[int] | None:
+    """The positions of the rows that score enough; None: no score is asked for."""
+    quality = source.quality
+    if quality is None:
+        return None
+    if quality.path is not None:
+        scores = file_scores(quality)
+        if len(scores) != read:
+            raise DataError(
+                f"{quality.path}: holds {len(scores)} scores for the {read} rows of {source.place}; one a row, in order"
+            )
+    return {position for position, number in enumerate(scores) if number >= quality.at_least}
+
+
+def _records(source: RowSource) -> Iterator[Record]:
     if source.kind == "file":
         path = Path(source.place)
         if f"sha256:{_digest(path)}" != source.identity:
             raise DataError(f"{path}: has changed since the run was planned; start it again")
-        records: Iterator[Record] = read_records(path)
-    else:
-        records = _hub_records(source)
-    rows = rows_of(records, Columns(**dict(source.columns)), source.place, alpaca_too=source.alpaca_too)
-    return _drawn([_artifact_row(row, source) for row in rows], source)
+        return read_records(path)
+    return _hub_records(source)
 
 
 def count_repeated(rows: Sequence[dict[str, Any]]) -> int:

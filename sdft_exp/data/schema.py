@@ -23,6 +23,8 @@ ALPACA = Columns(
 )
 # A column that a row may lack under its usual name. One that somebody named otherwise must be there in some row.
 _OPTIONAL = ("input", "history", "messages", "id")
+# Self-Instruct's word for an input that is none; MedInstruct's rows have it.
+_NO_INPUT = "<noinput>"
 _ROLES = {
     "system": "system",
     "developer": "system",
@@ -34,24 +36,38 @@ _ROLES = {
 }
 
 
+class Incomplete(DataError):
+    """A record without a question or an answer, or a conversation that does not alternate."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """One example. `history` holds the (question, answer) pairs before `instruction`; `line` is the file's."""
+    """One example. `history` holds the (question, answer) pairs before `instruction`; `line`, and `position` from 0,
+    are its record's."""
 
     id: str
     instruction: str
     history: tuple[tuple[str, str], ...]
     response: str
     line: int
+    position: int
 
 
-def rows_of(records: Iterable[Record], columns: Columns, source: str, *, alpaca_too: bool = False) -> list[Row]:
+def rows_of(
+    records: Iterable[Record],
+    columns: Columns,
+    source: str,
+    *,
+    alpaca_too: bool = False,
+    leave_out: bool = False,
+) -> list[Row]:
     """The checked rows of `records`, in their order. Rows without an id of their own are called by their position.
 
     Args:
         columns: the names of the columns.
         source: file or hub id, for error messages.
         alpaca_too: records that lack the named columns may be in the alpaca form instead.
+        leave_out: records that are Incomplete become no rows; the others keep the names that their positions give.
 
     Raises:
         DataError: a missing or empty field (an empty input is fine), a wrong type, a repeated id, a conversation that
@@ -65,7 +81,12 @@ def rows_of(records: Iterable[Record], columns: Columns, source: str, *, alpaca_
         if position == 0 and alpaca_too and not _fits(record.values, columns) and _fits(record.values, ALPACA):
             shape = ALPACA
         seen.update(record.values)
-        row = _row(record, shape, position, source)
+        try:
+            row = _row(record, shape, position, source)
+        except Incomplete:
+            if not leave_out:
+                raise
+            continue
         if row.id in lines:
             raise DataError(
                 f"{source}:{record.line}: the id {row.id!r} stands already on line {lines[row.id]}; ids must differ"
@@ -107,7 +128,7 @@ def _row(record: Record, columns: Columns, position: int, source: str) -> Row:
     identity = _identity(values, columns.id, where) or f"row-{position:06d}"
     if columns.messages is not None and values.get(columns.messages) is not None:
         history, instruction, response = _conversation(values[columns.messages], f"{where}: field {columns.messages!r}")
-        return Row(identity, instruction, history, response, record.line)
+        return Row(identity, instruction, history, response, record.line, position)
     if columns.instruction is None or columns.response is None:
         raise DataError(_missing(where, "messages", str(columns.messages), values))
     instruction = _text(values, "instruction", columns.instruction, where)
@@ -116,8 +137,8 @@ def _row(record: Record, columns: Columns, position: int, source: str) -> Row:
     if more is not None and not isinstance(more, str):
         raise DataError(f"{where}: field {columns.input!r} must be a text, not {type(more).__name__}")
     # As LLaMA-Factory joins alpaca's instruction and input.
-    joined = f"{instruction}\n{more}" if more else instruction
-    return Row(identity, joined, _history(values, columns.history, where), response, record.line)
+    joined = f"{instruction}\n{more}" if more and more.strip().lower() != _NO_INPUT else instruction
+    return Row(identity, joined, _history(values, columns.history, where), response, record.line, position)
 
 
 def _missing(where: str, role: str, name: str, values: Mapping[str, Any]) -> str:
@@ -129,12 +150,12 @@ def _text(values: Mapping[str, Any], role: str, name: str, where: str) -> str:
     value = values.get(name)
     if value is None:
         if name in values:
-            raise DataError(f"{where}: field {name!r} is empty; fill it or take the row out")
+            raise Incomplete(f"{where}: field {name!r} is empty; fill it or take the row out")
         raise DataError(_missing(where, role, name, values))
     if not isinstance(value, str):
         raise DataError(f"{where}: field {name!r} must be a text, not {type(value).__name__}")
     if not value.strip():
-        raise DataError(f"{where}: field {name!r} is empty; fill it or take the row out")
+        raise Incomplete(f"{where}: field {name!r} is empty; fill it or take the row out")
     return value
 
 
@@ -163,8 +184,10 @@ def _history(values: Mapping[str, Any], name: str | None, where: str) -> tuple[t
 def _conversation(value: Any, where: str) -> tuple[tuple[tuple[str, str], ...], str, str]:
     """(history, instruction, response) of a conversation. The system's words stand before the first question: the
     template has a system text of its own, on which the comparison of methods rests."""
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, list):
         raise DataError(f"{where} must be a list of messages")
+    if not value:
+        raise Incomplete(f"{where} must be a list of messages, not empty")
     messages = [_message(entry, number, where) for number, entry in enumerate(value, start=1)]
     system = ""
     if messages[0][0] == "system":
@@ -172,14 +195,14 @@ def _conversation(value: Any, where: str) -> tuple[tuple[tuple[str, str], ...], 
     for number, (role, _) in enumerate(messages, start=2 if system else 1):
         expected = "assistant" if (number % 2 == 0) != bool(system) else "user"
         if role != expected:
-            raise DataError(f"{where}, message {number}: is by {role}, expected {expected}; the two take turns")
+            raise Incomplete(f"{where}, message {number}: is by {role}, expected {expected}; the two take turns")
     if len(messages) % 2:
         if len(messages) == 1:
-            raise DataError(f"{where}: has no answer by the assistant; add one or take the row out")
+            raise Incomplete(f"{where}: has no answer by the assistant; add one or take the row out")
         messages.pop()  # a last question that nobody answers teaches nothing
     texts = [text for _, text in messages]
     if not texts:
-        raise DataError(f"{where}: has no question and no answer; add them or take the row out")
+        raise Incomplete(f"{where}: has no question and no answer; add them or take the row out")
     pairs = [(question, answer) for question, answer in zip(texts[::2], texts[1::2], strict=True)]
     pairs[0] = (system + pairs[0][0], pairs[0][1])
     return tuple(pairs[:-1]), pairs[-1][0], pairs[-1][1]
@@ -196,8 +219,10 @@ def _message(entry: Any, number: int, where: str) -> tuple[str, str]:
             raise DataError(f"{where}, message {number}: role {named!r}; take system, user or assistant")
     else:
         raise DataError(f"{where}, message {number}: must have role and content")
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}, message {number}: content must be a text, not empty")
+    if text is None or (isinstance(text, str) and not text.strip()):
+        raise Incomplete(f"{where}, message {number}: content must be a text, not empty")
+    if not isinstance(text, str):
+        raise DataError(f"{where}, message {number}: content must be a text, not {type(text).__name__}")
     return role, text
 
 

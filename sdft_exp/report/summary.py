@@ -219,8 +219,14 @@ def _stats(address: str | None, stats: Mapping[str, Json]) -> dict[str, Any] | N
     return {name: _round(value) if isinstance(value, float) else value for name, value in stats[address].items()}
 
 
+_LEFT_OUT = {
+    "incomplete": "without a question or an answer, or out of turn,",
+    "low_quality": "that score less than dataset.quality.at_least",
+}
+
+
 def _data_warnings(jobs: Sequence[ReportJob], stats: Mapping[str, Json]) -> list[str]:
-    """What was done to the rows that the user may not know of: cut ones, and repeated ones that were kept."""
+    """What was done to the rows that the user may not know of: left out, cut, or repeated and kept."""
     warnings = []
     for job in jobs:
         repeated = stats[job.data].get("repeated", 0) if job.data else 0
@@ -228,6 +234,10 @@ def _data_warnings(jobs: Sequence[ReportJob], stats: Mapping[str, Json]) -> list
             warnings.append(
                 f"{job.dataset}: {repeated} of {stats[job.data]['rows']} rows repeat an earlier one; all are used"
             )
+        for name, why in _LEFT_OUT.items():
+            count = stats[job.data].get(name, 0) if job.data else 0
+            if count:
+                warnings.append(f"{job.dataset}: {count} rows {why} were left out")
         cut = stats[job.train].get("truncated", 0) if job.train else 0
         if cut and job.train:
             warnings.append(

@@ -16,6 +16,7 @@ from sdft_exp.tasks import registry
 
 NAMES = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
 REAL = ("alpaca", "dolly", "gsm8k", "lima", "magicoder", "openfunctions", "openhermes")
+LIMITS = ("dolly_filtered", "evol_instruct", "medinstruct", "tulu_v2_mix")  # of the Limits paper (arXiv 2402.05119)
 MICRO = ("micro_chat", "micro_functions", "micro_math")
 
 # Rows as the hub has them, and as the authors' copies have them.
@@ -42,6 +43,25 @@ FORMS: dict[str, list[dict[str, Any]]] = {
     ],
     "openfunctions": [CALL_ROW],
     "openhermes": [ALPACA_ROW, {"instruction": "Name a fruit.\nRed.", "input": "", "output": "Apple"}],
+    "dolly_filtered": [{**ALPACA_ROW, "category": "open_qa"}],
+    "evol_instruct": [{"output": "Apple", "instruction": "Name a fruit.\nRed."}],
+    "medinstruct": [
+        {"output": "Rest.", "input": "A fever.", "instruction": "What helps?"},
+        {"output": "Rest.", "input": "<noinput>", "instruction": "What helps?\nA fever."},
+    ],
+    "tulu_v2_mix": [
+        {
+            "dataset": "oasst1",
+            "id": "oasst1_1",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Hi?"},
+                {"role": "assistant", "content": "Hello."},
+                {"role": "user", "content": "Why?"},
+                {"role": "assistant", "content": "So."},
+            ],
+        }
+    ],
 }
 # (instruction, earlier turns, response, answer)
 EXPECTED = {
@@ -52,6 +72,10 @@ EXPECTED = {
     "magicoder": ("Add two.", [], CODE_ROW["output"], None),
     "openfunctions": ("Call it.", [], "shop.find(city='Rome')", 'shop.find(city="Rome")'),
     "openhermes": ("Name a fruit.\nRed.", [], "Apple", None),
+    "dolly_filtered": ("Name a fruit.\nRed.", [], "Apple", None),
+    "evol_instruct": ("Name a fruit.\nRed.", [], "Apple", None),
+    "medinstruct": ("What helps?\nA fever.", [], "Rest.", None),
+    "tulu_v2_mix": ("Why?", [["Be brief.\n\nHi?", "Hello."]], "So.", None),
 }
 
 
@@ -62,7 +86,7 @@ def composed(name: str, *overrides: str) -> RunConfig:
 
 
 def test_all_the_papers_sets_are_there() -> None:
-    assert sorted((*REAL, *MICRO, "jsonl")) == NAMES
+    assert sorted((*REAL, *LIMITS, *MICRO, "jsonl")) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,3 +128,23 @@ def test_numbers_are_the_papers(name: str) -> None:
     samples = dataset.max_samples or dataset.size
     assert (samples, dataset.epochs, dataset.templates.train, dataset.templates.distill) == PAPER[name]
     assert (dataset.cutoff, dataset.overlong) == (1024, "truncate")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_numbers_are_the_limits_papers(name: str) -> None:
+    dataset = composed(name).dataset
+    rows = {"dolly_filtered": 3_000, "evol_instruct": 70_000, "medinstruct": 52_002, "tulu_v2_mix": 326_154}
+    assert (dataset.size, dataset.max_samples, dataset.epochs) == (rows[name], None, 3)
+
+
+@pytest.mark.parametrize("name", ["alpaca", *LIMITS])
+def test_rows_without_an_answer_which_the_published_sets_hold_are_left_out(name: str, tmp_path: Path) -> None:
+    whole = FORMS[name][0]
+    if "messages" in whole:
+        empty = {**whole, "messages": [*whole["messages"][:-1], {"role": "assistant", "content": ""}]}
+    else:
+        empty = {**whole, "output": ""}
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([empty, whole]))
+    (row,) = load_rows(row_source(composed(name, f"dataset.path={path}").dataset))
+    assert (row["id"], row["response"]) == ("row-000001", EXPECTED[name][2])

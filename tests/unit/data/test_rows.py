@@ -38,6 +38,8 @@ def config(path: Path | None, **changes: Any) -> DatasetConfig:
         "response_form": "text",
         "cutoff": 1024,
         "overlong": "truncate",
+        "incomplete": "error",
+        "quality": {"at_least": None, "column": "score", "file": None},
         "target": (),
     }
     return DatasetConfig.model_validate(values | changes)

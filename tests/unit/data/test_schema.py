@@ -8,7 +8,7 @@ import pytest
 
 from sdft_exp.config import Columns
 from sdft_exp.data.files import Record
-from sdft_exp.data.schema import ALPACA, Row, gsm8k_form, rows_of
+from sdft_exp.data.schema import ALPACA, Incomplete, Row, gsm8k_form, rows_of
 from sdft_exp.errors import DataError
 
 GSM8K = Columns(instruction="question", input=None, response="answer", history=None, messages=None, id=None)
@@ -32,6 +32,42 @@ def test_alpaca() -> None:
     assert [row.instruction for row in made] == ["Add.\n1 and 2", "Say hi.", "Say ho."]
     assert [row.id for row in made] == ["row-000000", "row-000001", "row-000002"]
     assert [row.line for row in made] == [1, 2, 3]
+
+
+def test_an_input_that_says_it_is_none_is_none() -> None:
+    made = rows(
+        *({"instruction": "Add.", "input": said, "output": "3"} for said in ("<noinput>", " <NOINPUT>\n", "<no>"))
+    )
+    assert [row.instruction for row in made] == ["Add.", "Add.", "Add.\n<no>"]
+
+
+INCOMPLETE: dict[str, dict[str, Any]] = {
+    "no question": {"instruction": " ", "output": "a"},
+    "no answer": {"instruction": "q", "output": None},
+    "an empty message": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ""}]},
+    "a message that is null": {"messages": [{"role": "user", "content": None}, {"role": "assistant", "content": "a"}]},
+    "nobody answers": {"messages": [{"role": "user", "content": "q"}]},
+    "out of turn": {"messages": [{"role": "assistant", "content": "a"}, {"role": "user", "content": "q"}]},
+    "no messages": {"messages": []},
+}
+
+
+@pytest.mark.parametrize("name", INCOMPLETE)
+def test_an_incomplete_row_is_an_error_or_left_out_and_the_others_keep_their_names(name: str) -> None:
+    given = [INCOMPLETE[name], {"instruction": "q", "output": "a"}]
+    with pytest.raises(Incomplete, match=r"^my\.jsonl:1: "):
+        rows(*given)
+    (row,) = rows(*given, leave_out=True)
+    assert (row.id, row.line, row.position) == ("row-000001", 2, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"instruction": "q"}, {"instruction": "q", "output": 3}, {"messages": "q"}, {"messages": [{"role": "x"}]}]
+)
+def test_what_is_of_another_form_is_never_left_out(wrong: dict[str, Any]) -> None:
+    with pytest.raises(DataError) as raised:
+        rows(wrong, leave_out=True)
+    assert not isinstance(raised.value, Incomplete)
 
 
 def test_lima_history() -> None:

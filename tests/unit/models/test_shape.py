@@ -13,10 +13,14 @@ from sdft_exp.models import identity
 from sdft_exp.models.shape import Shape, parameters_of, shape_of
 
 MICRO = Path(identity.__file__).parents[1] / "microworld" / "model"
-# Of their safetensors, as the hub shows them.
+# Of their safetensors, as the hub shows them. Those of the base Llama-2 models hold 64 inverse frequencies a layer too.
 PUBLISHED = {
     "llama2_7b_chat": 6_738_415_616,
+    "llama2_7b": 6_738_417_664 - 32 * 64,
     "llama2_13b_chat": 13_015_864_320,
+    "llama2_13b": 13_015_866_880 - 40 * 64,
+    "llama2_70b": 68_976_653_312 - 80 * 64,
+    "mistral_7b": 7_241_732_096,
     "llama3_8b_instruct": 8_030_261_248,
 }
 

@@ -43,7 +43,8 @@ def test_rows_and_stats(path: Path, tiny_tokenizer: Path, tmp_path: Path) -> Non
     assert text.splitlines()[0] == (
         '{"id": "row-000000", "instruction": "q1", "history": [], "response": "ä", "answer": null, "line": 1}'
     )
-    assert json.loads((tmp_path / "a" / "stats.json").read_text()) == {"rows": 3, "repeated": 1}
+    stats = {"rows": 3, "repeated": 1, "incomplete": 0, "low_quality": 0}
+    assert json.loads((tmp_path / "a" / "stats.json").read_text()) == stats
     assert sorted(file.name for file in (tmp_path / "a").iterdir()) == ["rows.jsonl", "stats.json"]
     for name in ("rows.jsonl", "stats.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
