@@ -55,6 +55,12 @@ LIBRARIES = (
     "math-verify",
     "alpaca-eval",
     "openai",
+    "sentence-transformers",
+    "nltk",
+    "sacrebleu",
+    "rouge-score",
+    "rouge-chinese",
+    "jieba",
 )
 
 _KEY = re.compile("[0-9a-f]{64}")
