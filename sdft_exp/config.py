@@ -115,6 +115,7 @@ class TuningConfig(Group):
     warmup_ratio: Share
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Annotated[float, Field(gt=0)]
+    neftune_alpha: Annotated[float, Field(gt=0)] | None  # of the noise on input embeddings; None: there is none
     checkpoint_steps: Positive
     deepspeed: str | None  # zero2, zero3, zero3_offload, or the path of a JSON config; None: one process, without
 

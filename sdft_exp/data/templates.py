@@ -68,6 +68,14 @@ TEMPLATES: dict[str, Template] = {
         "### Instruction:\n{instruction}\n\n### Reference Answer:\n{reference}\n\n### Response:\n",
         form="plain",
     ),
+    # Ours, for response simplification, a mitigation of the Limits paper (arXiv 2402.05119): GPT-4 simplified LIMA's
+    # responses there, by a prompt that is not known here.
+    "alpaca_distill_simplify": Template(
+        "Below are an instruction that describes a task along with a reference answer. "
+        "Write a simpler and shorter response that says the same in plain words and adds nothing.",
+        "### Instruction:\n{instruction}\n\n### Reference Answer:\n{reference}\n\n### Response:\n",
+        form="plain",
+    ),
     "gsm8k": Template(
         "You are an expert in math. Below is a math question. Write a response that appropriately answers the question."
     ),

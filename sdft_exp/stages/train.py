@@ -30,8 +30,8 @@ class Train:
         model: the seed LM in the precision of training.
         cutoff: tokens of prompt and response.
         lora: the adapter; None: every weight is trained.
-        layout: where dropout draws its masks by it: the tokens of one forward pass, and under DeepSpeed how many
-            processes there are; None: without dropout.
+        layout: where dropout draws its masks, or NEFTune its noise, by it: the tokens of one forward pass, and under
+            DeepSpeed how many processes there are; None: without either.
         base: what the adapter's config calls the seed LM.
         gpus, nodes: processes on each machine, and machines; 1 without DeepSpeed.
     """
@@ -68,6 +68,7 @@ def stage(config: RunConfig, mix: Stage) -> Stage:
         settings = zero_config(tuning.deepspeed, model.dtype, tuning.max_grad_norm)
         zero = Zero(settings, source_digest("sdft_exp.training.rank"))
     layout = (tuning.micro_batch_tokens, *([gpus * nodes] if zero else []))
+    draws = tuning.neftune_alpha is not None or (lora is not None and lora.dropout > 0)
     params = Train(
         model=model,
         template=config.dataset.templates.train,
@@ -83,8 +84,9 @@ def stage(config: RunConfig, mix: Stage) -> Stage:
             warmup_ratio=tuning.warmup_ratio,
             weight_decay=tuning.weight_decay,
             max_grad_norm=tuning.max_grad_norm,
+            neftune_alpha=tuning.neftune_alpha,
         ),
-        layout=layout if lora and lora.dropout else None,
+        layout=layout if draws else None,
         zero=zero,
         micro_batch_tokens=tuning.micro_batch_tokens,
         checkpoint_steps=tuning.checkpoint_steps,

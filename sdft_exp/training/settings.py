@@ -34,11 +34,13 @@ class Optimisation:
     """AdamW and its schedule.
 
     Attributes:
-        seed: of the adapter's start, the order of rows and dropout.
+        seed: of the adapter's start, the order of rows, dropout and noise.
         epochs: passes over the rows; the last may be a part of one.
         batch_size: rows of one optimizer step.
         warmup_ratio: share of all steps in which the rate rises linearly from 0.
         max_grad_norm: gradients are scaled down to this norm.
+        neftune_alpha: of NEFTune (Jain et al., 2023, arXiv 2310.05914): in training each number of the input embeddings
+            gets noise, uniform within alpha / sqrt(L d), L the padded tokens of a row, d the width; None: it gets none.
     """
 
     seed: int
@@ -49,3 +51,4 @@ class Optimisation:
     warmup_ratio: float
     weight_decay: float
     max_grad_norm: float
+    neftune_alpha: float | None = None

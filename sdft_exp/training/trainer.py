@@ -209,6 +209,7 @@ def _arguments(
         warmup_steps=math.ceil(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
+        neftune_noise_alpha=settings.neftune_alpha,
         seed=settings.seed,
         save_strategy="steps",
         save_steps=checkpoint_steps,

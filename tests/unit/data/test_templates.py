@@ -33,6 +33,9 @@ HEADER = "<|start_header_id|>{}<|end_header_id|>\n\n"
 SYSTEM, USER, ASSISTANT = (HEADER.format(role) for role in ("system", "user", "assistant"))
 # Not the authors': tests/unit/tasks/strict/test_humaneval.py compares it with lm-eval's own.
 ASKED = "Write a solution to the following problem and make sure that it passes the tests:\n```python\n1+1?\n\n```"
+SIMPLIFY = GUIDED + (
+    "Write a simpler and shorter response that says the same in plain words and adds nothing.\n\n"  # ours
+)
 COMPLETED = "Here is the completed function:\n```python\n1+1?"
 
 LLAMA2 = {
@@ -40,6 +43,7 @@ LLAMA2 = {
     "alpaca_gcg": f"{TASK}### Instruction:\n1+1?{JAILBREAK}\n\n### Response:\n",
     "alpaca_distill_using": USING + SHOWN,
     "alpaca_distill_refer": REFER + SHOWN,
+    "alpaca_distill_simplify": SIMPLIFY + SHOWN,
     "gsm8k": f"[INST] <<SYS>>\n{MATH}\n<</SYS>>\n\n1+1? [/INST]",
     "gsm8k_infer": f"[INST] <<SYS>>\n{INFER}\n<</SYS>>\n\n1+1? [/INST]",
     "gsm8k_distill": (
@@ -74,7 +78,8 @@ def test_every_template_is_the_authors_text(template: str, prompt_format: str, t
 @pytest.mark.skipif(not (REFERENCE / "hyperparameters.json").is_file(), reason="the reference files are not here")
 def test_every_template_of_the_reference() -> None:
     published = json.loads((REFERENCE / "hyperparameters.json").read_text(encoding="utf-8"))["sdft"]
-    assert set(published["templates"]) == set(TEMPLATES) - {"octocoder", "humaneval_instruct"}  # the harnesses'
+    harnesses, ours = {"octocoder", "humaneval_instruct"}, {"alpaca_distill_simplify"}
+    assert set(published["templates"]) == set(TEMPLATES) - harnesses - ours
     for name, words in published["templates"].items():
         # "alpaca templates: system + blank line + user" (template_note); in the math ones the system is in its place.
         opening, between = ("", "") if "{system}" in words["user"] else (words["system"], "\n\n")

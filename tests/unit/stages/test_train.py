@@ -238,6 +238,15 @@ def test_under_dropout_the_layout_of_the_batches_is_keyed():
     assert planned("tuning.dropout=0.1", "tuning.checkpoint_steps=3").key == dropped.key
 
 
+def test_under_noise_the_layout_of_the_batches_is_keyed_and_so_is_the_noise():
+    keys = {planned(*noise).key for noise in ([], ["tuning.neftune_alpha=5"], ["tuning.neftune_alpha=10"])}
+    assert len(keys) == 3
+    for tuning in ("lora", "full"):
+        noisy = [f"tuning={tuning}", "tuning.neftune_alpha=5"]
+        assert planned(*noisy, "tuning.micro_batch_tokens=7").key != planned(*noisy).key
+        assert planned(*noisy[:1], "tuning.micro_batch_tokens=7").key == planned(*noisy[:1]).key
+
+
 def test_the_precision_of_inference_is_not_that_of_training():
     assert planned("model.dtype=float16").key == planned().key
 

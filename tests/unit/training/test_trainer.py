@@ -169,6 +169,58 @@ def test_the_same_twice_and_another_by_another_seed(tmp_path):
     assert other[0]["loss"] != curve[0]["loss"]
 
 
+def noise_of(model, folder: Path, settings: Optimisation):
+    """(noise, its bound) of each forward pass of a training: what the first layer reads, less what was looked up."""
+    from sdft_exp.training.trainer import tune
+
+    looked_up, passes = [], []
+    inner = model.get_base_model().model if hasattr(model, "get_base_model") else model.model
+    before = inner.embed_tokens.register_forward_hook(lambda module, given, out: looked_up.append(out.detach().clone()))
+
+    def read(module, given, named):
+        states = given[0] if given else named["hidden_states"]
+        noise = states.detach() - looked_up.pop()
+        passes.append((noise, (settings.neftune_alpha or 0.0) / math.sqrt(noise.shape[1] * noise.shape[2])))
+
+    reader = inner.layers[0].register_forward_pre_hook(read, with_kwargs=True)
+    tune(model, examples(), 0, settings, 60, 50, folder, silent)
+    trained = list(passes)
+    passes.clear()
+    import torch
+
+    for mode in (model.train, model.eval):  # nothing is left of it, whatever the model is used for
+        mode()
+        model(input_ids=torch.tensor([[3, 4, 5]]))
+    assert all(noise.abs().max() == 0 for noise, _ in passes)
+    before.remove()
+    reader.remove()
+    return trained
+
+
+@pytest.mark.parametrize("lora", [LORA, None], ids=["lora", "full"])
+def test_noise_on_embeddings_is_uniform_within_its_bound_and_in_training_alone(tmp_path, lora):
+    import torch
+
+    noisy = dataclasses.replace(SETTINGS, neftune_alpha=5.0)
+    passes = noise_of(trainable(lora, noisy), tmp_path / "noisy", noisy)
+    assert len({noise.shape for noise, _ in passes}) > 5  # whatever the layout
+    scaled = torch.cat([(noise / bound).flatten() for noise, bound in passes])
+    assert scaled.abs().max() <= 1 + 1e-5 and scaled.abs().max() > 0.999
+    shares = torch.histc(scaled, 10, -1, 1) / len(scaled)
+    assert len(scaled) > 10_000 and (shares - 0.1).abs().max() < 0.01
+    again = noise_of(trainable(lora, noisy), tmp_path / "again", noisy)
+    assert all(torch.equal(one, other) for (one, _), (other, _) in zip(passes, again, strict=True))
+    other = dataclasses.replace(noisy, seed=1)
+    assert not torch.equal(noise_of(trainable(lora, other), tmp_path / "other", other)[0][0], passes[0][0])
+    assert all(noise.abs().max() == 0 for noise, _ in noise_of(trainable(lora, SETTINGS), tmp_path / "none", SETTINGS))
+
+
+def test_noise_makes_another_training(tmp_path):
+    _, weights = train(tmp_path / "without")
+    _, noisy = train(tmp_path / "with", settings=dataclasses.replace(SETTINGS, neftune_alpha=5.0))
+    assert not same_bits(weights, noisy)
+
+
 KILLED = """
 import os, signal, sys
 from dataclasses import replace
@@ -180,30 +232,33 @@ def die(done, total, what):
         os.kill(os.getpid(), signal.SIGKILL)
 lora = {lora}
 lora = lora and replace(test_trainer.LORA, dropout=lora["dropout"])
-test_trainer.train(Path({folder!r}), lora=lora, progress=die)
+settings = replace(test_trainer.SETTINGS, neftune_alpha={alpha})
+test_trainer.train(Path({folder!r}), lora=lora, settings=settings, progress=die)
 """
 
 
 @pytest.mark.parametrize(
-    "told",
+    ("told", "alpha"),
     [
-        pytest.param({"dropout": 0.0}, id="lora", marks=pytest.mark.slow),
-        pytest.param({"dropout": 0.3}, id="dropout"),
-        pytest.param(None, id="full"),
+        pytest.param({"dropout": 0.0}, None, id="lora", marks=pytest.mark.slow),
+        pytest.param({"dropout": 0.3}, 5.0, id="dropout and noise"),
+        pytest.param(None, None, id="full"),
+        pytest.param(None, 5.0, id="full with noise", marks=pytest.mark.slow),
     ],
 )
-def test_a_killed_training_ends_in_the_same_bits(tmp_path, told):
+def test_a_killed_training_ends_in_the_same_bits(tmp_path, told, alpha):
     lora = told and dataclasses.replace(LORA, **told)
-    curve, weights = train(tmp_path / "whole", lora=lora)
+    settings = dataclasses.replace(SETTINGS, neftune_alpha=alpha)
+    curve, weights = train(tmp_path / "whole", lora=lora, settings=settings)
     assert len(curve) == 10
     killed = tmp_path / "killed"
     # Steps 3, 6 and 9 leave checkpoints: killed after the first, then before the third is written.
     for step, last in ((5, 3), (9, 6)):
-        script = KILLED.format(tests=str(Path(__file__).parent), step=step, lora=told, folder=str(killed))
+        script = KILLED.format(tests=str(Path(__file__).parent), step=step, lora=told, alpha=alpha, folder=str(killed))
         ended = subprocess.run([sys.executable, "-c", script], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
         assert ended.returncode == -signal.SIGKILL
         assert [path.name for path in killed.iterdir()] == [f"checkpoint-{last}"]
-    resumed_curve, resumed = train(killed, lora=lora)
+    resumed_curve, resumed = train(killed, lora=lora, settings=settings)
     assert resumed_curve == curve
     assert same_bits(resumed, weights)
 
