@@ -1,7 +1,8 @@
 """How far the weights moved: Frobenius norms of the update, out of safetensors files alone, with no model loaded.
 
-Of a LoRA adapter the update s B A of a weight is never formed: its squared norm is s^2 tr((B^T B)(A A^T)), and these two
-matrices are as wide as the adapter's rank. Of a whole model it is taken tensor by tensor, a part of one at a time. Sums are float64.
+Of a LoRA adapter the update s B A of a weight is never formed: its squared norm is s^2 tr((B^T B)(A A^T)), and these
+two matrices are as wide as the adapter's rank. Of a whole model it is taken tensor by tensor, a part of one at a
+time. All sums are float64.
 """
 
 from __future__ import annotations
