@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from analysis.tables.cells import Addresses, Estimate, Scores
 from analysis.tables.presets import preset_configs
 from analysis.tables.settings import JUDGE, Setting, departures, judge_setting, seed_setting, setting
-from analysis.tables.specs import POINTS, SEED, SPECS, Column, Key, PaperRow, Source, Spec, Unit
+from analysis.tables.shape import POINTS, SEED, Column, Key, PaperRow, Source, Spec, Unit
+from analysis.tables.specs import SPECS
 from sdft_exp.config import ReportConfig
 from sdft_exp.experiment import Experiment
-from sdft_exp.reference.sdft import Published, sdft_tables
+from sdft_exp.reference.published import Published
 from sdft_exp.report.summary import FEW_SEEDS
 from sdft_exp.stage import canonical
 from sdft_exp.store import Store
@@ -55,6 +56,7 @@ class Table:
     Attributes:
         columns: the paper's headings; `own_columns` names what stands for them here.
         models: of the print.
+        baseline: what lines of differences call the row that others are compared with.
         apart: "", or why ours is not compared with the print: another model or another setting. Then published and own
             rows stand apart.
         notes: sources, seeds, and what is missing.
@@ -67,6 +69,7 @@ class Table:
     own_columns: tuple[str, ...]
     rows: tuple[Row, ...]
     models: tuple[str, ...]
+    baseline: str
     apart: str
     confidence: float
     notes: tuple[str, ...]
@@ -114,6 +117,7 @@ def build(name: str, experiments: Sequence[Experiment], store: Store, report: Re
         ),
         rows=tuple(rows),
         models=tuple(dict.fromkeys(row.model for row in spec.rows)),
+        baseline=spec.baseline_title,
         apart=apart,
         confidence=report.confidence,
         notes=tuple(_notes(spec, rows, owned, scores)),
@@ -198,7 +202,7 @@ def _row(
     baseline = owned.get(spec.baseline(key) or ())
     cells = []
     for column, source in zip(spec.columns, sources, strict=True):
-        published, authors = _published(paper, column)
+        published, authors = _published(spec, paper, column)
         ours = against = None
         if own and source:
             ours = scores.estimate(own.runs, source, trained=key[-1] != SEED)
@@ -210,12 +214,12 @@ def _row(
     return Row(key, tuple(cells), published=paper is not None, own=own is not None)
 
 
-def _published(row: PaperRow | None, column: Column) -> tuple[Published | None, Published | None]:
+def _published(spec: Spec, row: PaperRow | None, column: Column) -> tuple[Published | None, Published | None]:
     """The paper's cell, and its authors' later one."""
     if row is None:
         return None, None
     where = (row.model, row.tuning, row.dataset, row.method, column.benchmark)
-    known = sdft_tables()
+    known = spec.published()
     return known.find("paper", *where, tables=row.tables), known.find("authors", *where)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from analysis.tables.specs import Source
+from analysis.tables.shape import Source
 from sdft_exp.report.bootstrap import Floats, interval, over_seeds, resampled_means
 from sdft_exp.report.summary import judged_by
 from sdft_exp.store import Store

@@ -11,8 +11,8 @@ from typing import Any
 
 from analysis.tables.build import Cell, Row, Table
 from analysis.tables.cells import Estimate
-from analysis.tables.specs import POINTS, Unit
-from sdft_exp.reference.sdft import Published
+from analysis.tables.shape import POINTS, Unit
+from sdft_exp.reference.published import Published
 
 NOT_PUBLISHED, NOT_RUN = "not published here", "not run"
 
@@ -40,7 +40,7 @@ def grids(table: Table) -> list[Grid]:
     """One grid; or two, ours and the published, where they are not to be compared."""
     header = (*table.headers, "")
     if not table.apart:
-        kinds = ("paper", "author rerun", "ours", "ours - paper", "ours - vanilla")
+        kinds = ("paper", "author rerun", "ours", "ours - paper", f"ours - {table.baseline}")
         return [Grid("", (*header, *table.columns), tuple(_lines(table.rows, kinds)))]
     own = [row for row in table.rows if row.own]
     published = [row for row in table.rows if row.published]
@@ -48,7 +48,7 @@ def grids(table: Table) -> list[Grid]:
         Grid(
             f"Ours ({table.apart})",
             (*header, *table.own_columns),
-            tuple(_lines(own, ("ours", "ours - vanilla"))),
+            tuple(_lines(own, ("ours", f"ours - {table.baseline}"))),
         ),
         Grid(
             f"Published for {', '.join(table.models)}: not compared with ours",
@@ -99,8 +99,8 @@ def legend(table: Table) -> str:
     confidence = f"{100 * table.confidence:g}"
     return (
         f"Percent{_numbers(table)}. Ours with its {confidence} % interval over seeds and items (bootstrap); "
-        "differences to vanilla are paired by seed and item, * where the interval excludes 0, each for itself. Rows "
-        "without an author rerun: not published here."
+        f"differences to {table.baseline} are paired by seed and item, * where the interval excludes 0, each for itself. "
+        "Rows without an author rerun: not published here."
     )
 
 

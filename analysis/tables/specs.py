@@ -6,15 +6,11 @@ paper's own, then the miniature's, which are shown under their own names. A row:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
+from analysis.tables.shape import NONE, SDFT, SEED, VANILLA, Column, Key, PaperRow, Source, Spec, shift
 from sdft_exp.config import RunConfig
 
-Key = tuple[str, ...]
-
-SEED, VANILLA, SDFT, NONE = "seed LM", "vanilla", "SDFT", "-"
 MODELS = {
     "llama2_7b_chat": "Llama-2-7b-chat",
     "llama2_13b_chat": "Llama-2-13b-chat",
@@ -31,102 +27,6 @@ _DATASETS = {
 }
 _QUERY_VALUE = ("q_proj", "v_proj")
 _ALL_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Tasks of ours whose mean of `metric` stands for a benchmark."""
-
-    tasks: tuple[str, ...]
-    metric: str
-
-    @property
-    def title(self) -> str:
-        if len(self.tasks) > 1:
-            return "Average"
-        return self.tasks[0] + ("" if self.metric in ("accuracy", "acc", "safe_rate") else f": {self.metric}")
-
-
-@dataclass(frozen=True)
-class Unit:
-    """How a column's values are shown: so many times the mean, with so many digits."""
-
-    scale: float
-    digits: int
-
-    def text(self, value: float) -> str:
-        return f"{self.scale * value + 0.0:.{self.digits}f}"
-
-    def signed(self, value: float) -> str:
-        """A difference: `+23.0`; `0.0` where nothing of it is left."""
-        text = f"{self.scale * value:+.{self.digits}f}"
-        return text[1:] if float(text) == 0 else text
-
-
-POINTS = Unit(100, 1)  # shares of 1, in points of a hundred
-NUMBER = Unit(1, 3)
-
-AS_PRINTED = {"both_orders": False, "annotator": "alpaca_eval_gpt4", "temperature": 0.0}
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column as in the paper; no `sources` where nothing of ours measures it.
-
-    Attributes:
-        benchmark: in the reference.
-        judges: eval.judge.model of the print's judge, by any of its names, for a column that a model judges.
-        unit: of ours and of the print.
-    """
-
-    title: str
-    benchmark: str
-    sources: tuple[Source, ...] = ()
-    judges: tuple[str, ...] = ()
-    unit: Unit = POINTS
-
-    def judged_as_printed(self, setting: Mapping[str, Any]) -> bool:
-        """Whether a job's judge is the print's, as far as that is told: GPT-4 on OpenAI's own server, one order, by the
-        package's annotator for that reference, greedy. True of columns that rules judge."""
-        asked = {key: setting.get(f"eval.judge.{key}") for key in (*AS_PRINTED, "model", "base_url")}
-        as_printed = all(asked[key] == value for key, value in AS_PRINTED.items())
-        return not self.judges or (as_printed and asked["base_url"] is None and asked["model"] in self.judges)
-
-
-@dataclass(frozen=True)
-class PaperRow:
-    """A row as in the paper, and where its cells stand in the reference.
-
-    Attributes:
-        tables: of the reference, the first that has a cell counts.
-        unknown: what of the published setting is not known; then ours is never subtracted from it.
-    """
-
-    key: Key
-    tables: tuple[str, ...]
-    dataset: str | None
-    method: str
-    model: str = "Llama-2-7b-chat"
-    tuning: str = "lora"
-    unknown: str = ""
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A table. `key` names the row of a tuned model's config, `seed_key` that of its seed LM; the last part of a key is
-    the method, and a row is compared with the one that has `vanilla` there."""
-
-    title: str
-    headers: Key
-    columns: tuple[Column, ...]
-    rows: tuple[PaperRow, ...]
-    key: Callable[[RunConfig], Key]
-    seed_key: Callable[[RunConfig], Key]
-    vanilla: str = VANILLA
-
-    def baseline(self, key: Key) -> Key | None:
-        """The row that `key` is compared with; None for the seed LM and for vanilla itself."""
-        return None if key[-1] in (SEED, self.vanilla) else (*key[:-1], self.vanilla)
 
 
 def dataset_label(config: RunConfig) -> str:
@@ -230,21 +130,13 @@ KNOWLEDGE = (
     Column("HellaSwag", "HellaSwag", _acc("hellaswag")),
     Column("Winogrande", "Winogrande", _acc("winogrande")),
 )
-
-
-def _shift(title: str, benchmark: str, stage: str, metric: str, *tasks: str) -> Column:
-    """A column of how far a model moved, on the first of `tasks` that was asked; on none, of its parameters."""
-    names = [f"{stage}/{task}" for task in tasks] or [stage]
-    return Column(title, benchmark, tuple(Source((name,), metric) for name in names), unit=NUMBER)
-
-
 _HARMFUL = ("advbench", "micro_harmful")
-SIMILARITY = _shift("embedding similarity", "Advbench responses, seed vs tuned", "similarity", "embedding", *_HARMFUL)
+SIMILARITY = shift("embedding similarity", "Advbench responses, seed vs tuned", "similarity", "embedding", *_HARMFUL)
 SHIFT = (
-    _shift("BLEU-4", "BLEU-4", "similarity", "bleu4", *_HARMFUL),
-    _shift("ROUGE-L", "ROUGE-L", "similarity", "rouge_l", *_HARMFUL),
+    shift("BLEU-4", "BLEU-4", "similarity", "bleu4", *_HARMFUL),
+    shift("ROUGE-L", "ROUGE-L", "similarity", "rouge_l", *_HARMFUL),
     SIMILARITY,
-    _shift("update norm", "update norm", "update", "update_norm"),
+    shift("update norm", "update norm", "update", "update_norm"),
 )
 SCORES = (GSM8K, OPENFUNCTIONS, HUMANEVAL, RAW, JAILBREAK)
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from sdft_exp.reference.sdft import Published, SdftTables, sdft_tables
+from sdft_exp.reference.published import Published, PublishedTables, limits_tables, sdft_tables
 
 SEED = ("Llama-2-7b-chat", "none", None, "seed")
 RANK_64 = ("Llama-2-7b-chat", "lora r=64 all", "GSM8K")
@@ -60,4 +60,14 @@ def test_a_cell_that_breaks_the_schema_is_refused(change: dict[str, object]) -> 
     content = json.loads(sdft_tables().model_dump_json())
     content["cells"][0] |= change
     with pytest.raises(ValidationError):
-        SdftTables.model_validate_json(json.dumps(content))
+        PublishedTables.model_validate_json(json.dumps(content))
+
+
+def test_the_limits_figures_are_found_by_their_coordinates() -> None:
+    known = limits_tables()
+    assert (known.arxiv, len(known.cells)) == ("2402.05119", 994)
+    drawn = known.find("paper", "Llama-2-7b", "lora", "Tulu-V2-Mix 300K", "vanilla", "KL divergence")
+    judged = known.find("paper", "Llama-2-7b", "lora", "Dolly 15K", "vanilla", "just-eval: Factuality")
+    assert drawn and judged
+    assert (drawn.text, drawn.unit, drawn.table) == ("0.116", "nats", "Figure 1")
+    assert (judged.text, judged.table) == ("3.02", "Table 13")

@@ -21,11 +21,12 @@ from analysis.tables.cells import Scores
 from analysis.tables.formats import NOT_PUBLISHED, NOT_RUN, as_csv, as_json, grids, latex, markdown
 from analysis.tables.presets import preset_configs
 from analysis.tables.settings import departures
-from analysis.tables.specs import SPECS, Source
+from analysis.tables.shape import Source
+from analysis.tables.specs import SPECS
 from analysis.tables.terminal import print_table
 from sdft_exp.errors import ConfigError
 from sdft_exp.experiment import Experiment, experiment
-from sdft_exp.reference.sdft import sdft_tables
+from sdft_exp.reference.published import sdft_tables
 from sdft_exp.stage import Stage
 from sdft_exp.store import Store
 

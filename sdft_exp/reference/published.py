@@ -1,7 +1,8 @@
-"""The published cells of SDFT (Yang et al., ACL 2024, arXiv 2402.13669), and what of it is not known here.
+"""The published cells of the papers, and what of them is not known here.
 
-`sdft_tables.json` holds what was read from the print, from the authors' slides and from their issue tracker. What was
-not seen is listed under `missing` and is never filled in.
+`sdft_tables.json`: SDFT (Yang et al., ACL 2024, arXiv 2402.13669), read from the print, from the authors' slides and
+from their issue tracker. `limits_tables.json`: A Closer Look at the Limitations of Instruction Tuning (Ghosh et al.,
+ICML 2024, arXiv 2402.05119), its curves digitised. What was not seen is listed under `missing` and is never filled in.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 By = Literal["paper", "authors", "user"]
-_FILE = Path(__file__).parent / "sdft_tables.json"
+_FOLDER = Path(__file__).parent
 
 
 class _Record(BaseModel):
@@ -25,10 +26,11 @@ class Published(_Record):
     """One number that somebody published.
 
     Attributes:
-        table: where it stands: a table or figure of the paper, or an issue of sail-sg/sdft.
+        table: where it stands: a table or figure of the paper, its text, or an issue of sail-sg/sdft.
         by: the paper; its authors, rerunning later; or a user who reported a run.
         tuning: none (the seed LM), lora (the paper's: rank 8 on query and value), "lora r=64 all", full.
-        method: seed, vanilla, sdft; in table 4 the template too, sdft_using and sdft_refer.
+        method: seed, vanilla, sdft; in SDFT's table 4 the template too, sdft_using and sdft_refer; of limits also what
+            was tried besides (neftune, filtered, simplified), and models that others have released.
         value: in `unit`, with `decimals` digits as printed.
         count: right answers of all, "380/1319", where they were given.
         source: where it was read.
@@ -43,7 +45,7 @@ class Published(_Record):
     benchmark: str
     metric: str
     value: float
-    unit: Literal["%", "cosine"]
+    unit: Literal["%", "cosine", "nats", "probability", "rank", "score", "tokens"]
     decimals: Annotated[int, Field(ge=0)]
     count: Annotated[str, Field(pattern=r"^[\d.]+/\d+$")] | None
     source: Annotated[str, Field(min_length=1)]
@@ -54,8 +56,8 @@ class Published(_Record):
         return f"{self.value:.{self.decimals}f}"
 
 
-class SdftTables(_Record):
-    """Everything known of the paper's tables; `missing` and `warnings` are sentences for a reader."""
+class PublishedTables(_Record):
+    """Everything known of a paper's tables; `missing` and `warnings` are sentences for a reader."""
 
     paper: str
     arxiv: str
@@ -86,6 +88,16 @@ class SdftTables(_Record):
 
 
 @functools.cache
-def sdft_tables() -> SdftTables:
-    """The file, read and checked once."""
-    return SdftTables.model_validate_json(_FILE.read_text(encoding="utf-8"))
+def sdft_tables() -> PublishedTables:
+    """SDFT's, read and checked once."""
+    return _read("sdft_tables.json")
+
+
+@functools.cache
+def limits_tables() -> PublishedTables:
+    """Those of the limitations of instruction tuning, read and checked once."""
+    return _read("limits_tables.json")
+
+
+def _read(name: str) -> PublishedTables:
+    return PublishedTables.model_validate_json((_FOLDER / name).read_text(encoding="utf-8"))
