@@ -1,6 +1,6 @@
 """The story of one run: which stages one config needs, in order. Nothing else in the program knows the order.
 
-    dataset -> distill -> select -> mix -> train -> answer -> judge -> score -> report
+    dataset -> distill -> select -> mix -> train -> answer -> judge -> score -> shift -> report
 
 Each stage takes artifacts and gives an artifact (`sdft_exp.stages`); `plan.py` merges the stories of several jobs, and
 the report of them all is added when they are done.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from sdft_exp.config import RunConfig
 from sdft_exp.stage import Stage, canonical, with_versions
-from sdft_exp.stages import answer, dataset, distill, export, judge, mix, score, select, train
+from sdft_exp.stages import answer, dataset, distill, export, judge, mix, score, select, similarity, train
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def experiment(config: RunConfig) -> Experiment:
         export=_export(config, tuned),
         scores=_evaluate(config, tuned),
         seed_scores=seed_scores,
+        shifts=_shifts(config, tuned),
     )
 
 
@@ -95,6 +96,16 @@ def with_strict_versions(experiment: Experiment, versions: Mapping[str, str]) ->
 def _export(config: RunConfig, tuned: Stage) -> Stage | None:
     merged = config.tuning.name == "lora" and config.tuning.export == "merged"
     return export.stage(config, tuned) if merged else None
+
+
+def _shifts(config: RunConfig, tuned: Stage) -> dict[str, Stage]:
+    """How far `tuned` moved, by measure and task. Answers that are scored too are the same stages."""
+    found = {}
+    for task in config.shift.tasks:
+        if "responses" in config.shift.measures:
+            answers = (answer.stage(config, task, model) for model in (tuned, None))
+            found[f"similarity/{task}"] = similarity.stage(config, task, *answers)
+    return found
 
 
 def _evaluate(config: RunConfig, tuned: Stage | None) -> dict[str, Stage]:

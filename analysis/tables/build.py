@@ -29,6 +29,7 @@ class Cell:
         ours: None where the store has nothing.
         difference: ours minus the paper's; None where they cannot be compared.
         against_vanilla: ours minus our vanilla row.
+        none: whether there is nothing that could stand here.
     """
 
     paper: Published | None = None
@@ -37,6 +38,7 @@ class Cell:
     difference: float | None = None
     against_vanilla: Estimate | None = None
     unit: Unit = POINTS
+    none: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def build(name: str, experiments: Sequence[Experiment], store: Store, report: Re
             source.title if apart and source else column.title
             for column, source in zip(spec.columns, sources, strict=True)
         ),
-        rows=tuple(rows),
+        rows=tuple(row for row in rows if not all(cell.none for cell in row.cells)),
         models=tuple(dict.fromkeys(row.model for row in spec.rows)),
         baseline=spec.baseline_title,
         apart=apart,
@@ -200,17 +202,17 @@ def _row(
 ) -> Row:
     own = owned.get(key)
     baseline = owned.get(spec.baseline(key) or ())
-    cells = []
+    cells, seed = [], key[-1] == SEED
     for column, source in zip(spec.columns, sources, strict=True):
         published, authors = _published(spec, paper, column)
         ours = against = None
         if own and source:
-            ours = scores.estimate(own.runs, source, trained=key[-1] != SEED)
+            ours = scores.estimate(own.runs, source, trained=not seed)
             against = scores.difference(own.runs, baseline.runs, source) if baseline else None
         comparable = compared and paper is not None and not paper.unknown
         comparable = comparable and own is not None and column.judged_as_printed(own.setting)
         difference = column.unit.scale * ours.mean - published.value if comparable and ours and published else None
-        cells.append(Cell(published, authors, ours, difference, against, column.unit))
+        cells.append(Cell(published, authors, ours, difference, against, column.unit, column.of_tuned and seed))
     return Row(key, tuple(cells), published=paper is not None, own=own is not None)
 
 

@@ -70,6 +70,8 @@ def _lines(rows: Sequence[Row], kinds: Sequence[str]) -> Iterator[Line]:
 
 
 def _text(cell: Cell, kind: str) -> str:
+    if cell.none and kind in ("paper", "ours"):
+        return "-"
     if kind == "paper":
         return cell.paper.text if cell.paper else NOT_PUBLISHED
     if kind == "author rerun":
@@ -99,8 +101,8 @@ def legend(table: Table) -> str:
     confidence = f"{100 * table.confidence:g}"
     return (
         f"Percent{_numbers(table)}. Ours with its {confidence} % interval over seeds and items (bootstrap); "
-        f"differences to {table.baseline} are paired by seed and item, * where the interval excludes 0, each for itself. "
-        "Rows without an author rerun: not published here."
+        f"differences to {table.baseline} are paired by seed and item, * where the interval excludes 0, each for "
+        "itself. Rows without an author rerun: not published here."
     )
 
 
@@ -186,6 +188,8 @@ def records(table: Table) -> Iterator[dict[str, Any]]:
     """One record a cell; all values in the column's unit. Where ours stands apart, a cell has one side alone."""
     for row in table.rows:
         for column, own_column, cell in zip(table.columns, table.own_columns, row.cells, strict=True):
+            if cell.none:
+                continue
             yield {
                 **dict(zip(table.headers, row.key, strict=True)),
                 "column": column,

@@ -58,6 +58,7 @@ class Column:
         benchmark: in the reference.
         judges: eval.judge.model of the print's judge, by any of its names, for a column that a model judges.
         unit: of ours and of the print.
+        of_tuned: whether only a tuned model has it, for it tells how that differs from its seed LM.
     """
 
     title: str
@@ -65,6 +66,7 @@ class Column:
     sources: tuple[Source, ...] = ()
     judges: tuple[str, ...] = ()
     unit: Unit = POINTS
+    of_tuned: bool = False
 
     def judged_as_printed(self, setting: Mapping[str, Any]) -> bool:
         """Whether a job's judge is the print's, as far as that is told: GPT-4 on OpenAI's own server, one order, by the
@@ -116,4 +118,4 @@ class Spec:
 def shift(title: str, benchmark: str, stage: str, metric: str, *tasks: str, unit: Unit = NUMBER) -> Column:
     """A column of how far a model moved, on the first of `tasks` that was asked; on none, of its parameters."""
     names = [f"{stage}/{task}" for task in tasks] or [stage]
-    return Column(title, benchmark, tuple(Source((name,), metric) for name in names), unit=unit)
+    return Column(title, benchmark, tuple(Source((name,), metric) for name in names), unit=unit, of_tuned=True)

@@ -221,7 +221,7 @@ def test_a_table_is_looked_up_without_torch(tmp_path: Path) -> None:
         timeout=300,
     )
     assert ended.returncode == 0, ended.stderr
-    assert "vanilla,embedding similarity,embedding similarity,0.75," in ended.stdout
+    assert "vanilla,embedding similarity,similarity/micro_harmful: embedding,0.75," in ended.stdout
     assert not (tmp_path / "store").exists()
 
 
