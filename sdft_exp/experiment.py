@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from sdft_exp.config import RunConfig
 from sdft_exp.stage import Stage, canonical, with_versions
-from sdft_exp.stages import answer, dataset, distill, export, judge, mix, score, select, similarity, train
+from sdft_exp.stages import answer, dataset, distill, export, judge, mix, score, select, similarity, train, update
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _export(config: RunConfig, tuned: Stage) -> Stage | None:
 
 def _shifts(config: RunConfig, tuned: Stage) -> dict[str, Stage]:
     """How far `tuned` moved, by measure and task. Answers that are scored too are the same stages."""
-    found = {}
+    found = {"update": update.stage(config, tuned)} if "parameters" in config.shift.measures else {}
     for task in config.shift.tasks:
         if "responses" in config.shift.measures:
             answers = (answer.stage(config, task, model) for model in (tuned, None))

@@ -57,6 +57,7 @@ MEASURES = (
     Measure("rouge_l", "ROUGE-L", "shift", ("rouge_l",), None, "shift", unit="number"),
     Measure("bleu4", "BLEU-4", "shift", ("bleu4",), None, "shift", unit="number"),
     Measure("update_norm", "update norm", "shift", ("update_norm",), None, "shift", unit="number"),
+    Measure("update_relative", "relative update", "shift", ("update_relative",), None, "shift", unit="number"),
     Measure("kl", "KL(seed, tuned)", "shift", ("kl_base_tuned",), None, "shift", unit="nats"),
     Measure("kl_first", "KL, first 5 %", "shift", ("kl_first",), None, "shift", unit="nats"),
     Measure("kl_rest", "KL, the rest", "shift", ("kl_rest",), None, "shift", unit="nats"),
