@@ -29,6 +29,7 @@ except ModuleNotFoundError:
 
 FILE = "wandb_dashboard.json"
 _TITLES = {measure.name: measure.title for measure in MEASURES}
+_MOVED = {measure.name for measure in MEASURES if measure.section == "shift"}
 _KEPT = ("other", "raw_safe", "jailbreak_safe")
 _RATES = ("raw_safe", "jailbreak_safe", "over_refusal", "win_rate")
 _CURVES = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "gpu_memory_gb")
@@ -53,7 +54,8 @@ def workspace(folder: Path) -> ws.Workspace:
         "Target against retention": [_frontier(kept) for kept in _KEPT if {"target", kept} <= measured],
         "Mix ratio": [_over_ratio(name) for name in measures if len(ratios) > 1],
         "Safe rates": [_bars("measure", name) for name in measures if name in _RATES],
-        "Change against the seed LM": [_bars("change", name) for name in measures],
+        "Change against the seed LM": [_bars("change", name) for name in measures if name not in _MOVED],
+        "How far it moved": [_bars("measure", name) for name in measures if name in _MOVED],
         "Training": [wr.LinePlot(title=name, x="train/step", y=[f"train/{name}"]) for name in _CURVES],
         "Samples": [_table(task) for task in sorted({task for group in groups for task in group["tasks"]})],
     }

@@ -49,14 +49,16 @@ def metrics(artifacts: Artifacts, job: ReportJob, resamples: int, confidence: fl
 
     They are those of a report of this job alone: its intervals are over the questions.
     """
-    addresses = {*job.scores.values(), *job.seed_scores.values()}
+    addresses = {*job.scores.values(), *job.seed_scores.values(), *job.shifts.values()}
     scores = {address: artifacts.json(address, "scores.json") for address in addresses}
     stats = {one: artifacts.json(one, "stats.json") for one in (job.data, job.select, job.train) if one is not None}
     (group,) = summarise(Report("", (job,), (), resamples, confidence, ()), scores, stats)["groups"]
     seed, *tuned = group["rows"]
     found = _figures("seed_eval", seed["tasks"]) | _figures("seed_measure", {"": seed["measures"]})
     for row in tuned:
-        found |= _figures("eval", row["tasks"]) | _figures("measure", {"": row["measures"]})
+        asked = {task: cells for task, cells in row["tasks"].items() if task not in job.shifts}
+        moved = {name: cells for name, cells in row["tasks"].items() if name in job.shifts}
+        found |= _figures("eval", asked) | _figures("shift", moved) | _figures("measure", {"": row["measures"]})
         found |= _figures("change", {"": row["change"]})
         for name, value in (row["rewrites"] or {}).items():
             if isinstance(value, int | float):

@@ -36,7 +36,7 @@ def row(kind: str, ratio: float, measures: list[str]) -> dict[str, Any]:
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / SWEEP
     (folder / "jobs" / "a").mkdir(parents=True)
-    measures = ["target", "other", "raw_safe", "jailbreak_safe"]
+    measures = ["target", "other", "raw_safe", "jailbreak_safe", "similarity"]
     rows = [row("seed", 0, measures), *(row("tuned", ratio, measures) for ratio in (0, 0.5, 1))]
     groups = [{"tasks": {"micro_chat": 4, "micro_math": 4}, "rows": rows}]
     (folder / "summary.json").write_text(json.dumps({"title": SWEEP, "groups": groups}))
@@ -63,6 +63,9 @@ def test_what_is_written_is_a_workspace_of_w_and_b(folder: Path, capsys: pytest.
     ]
     assert "target task over the mix ratio" in titles["Mix ratio"]
     assert titles["Safe rates"] == ["raw safe rate", "jailbreak safe rate"]
+    assert titles["How far it moved"] == ["embedding similarity"]
+    assert "embedding similarity over the mix ratio" in titles["Mix ratio"]
+    assert "embedding similarity" not in titles["Change against the seed LM"]
     assert titles["Training"][:2] == ["loss", "learning_rate"]
     assert len(titles["Samples"]) == 2
 

@@ -60,6 +60,8 @@ def write_store(store: Path) -> None:
     write_score(store / "score/seed", ["s0", "s1", "s2"], [1, 0, 0])
     write_score(store / "score/vanilla", ["v0", "v1", "v2"], [1, 1, 0])
     write_score(store / "score/tuned", ["t0", "t1", f"t2 {CANARIES[1]}"], [1, 1, 1])
+    moved = {"task": "update", "protocol": "shift", "version": "1", "n": 1, "metrics": {"update_norm": 1.5}}
+    write(store / "update/u/scores.json", moved | {"items": [{"id": "update", "update_norm": 1.5}]})
     curve = [{"step": step, "loss": 1 / step, "learning_rate": 0.1, "grad_norm": 2.0} for step in (1, 2, 3)]
     write(store / "train/t/curve.jsonl", *curve)
     speed = [{"step": step, "tokens_per_second": 100.0 * step} for step in (1, 2, 3)]
@@ -99,6 +101,7 @@ def job_of_store() -> TrackedRun:
         target=("math",),
         scores={"math": "score/tuned"},
         seed_scores={"math": "score/seed"},
+        shifts={"update": "update/u"},
         data="dataset/d",
         select="select/s",
         train="train/t",

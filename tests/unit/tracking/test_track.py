@@ -130,6 +130,8 @@ def test_it_holds_metrics_with_intervals_and_what_was_forgotten(found: list[dict
     assert summary["seed_eval/math/accuracy"] == pytest.approx(1 / 3, abs=1e-6)
     assert 0 <= summary["seed_eval/math/accuracy_low"] < 1 / 3 < summary["seed_eval/math/accuracy_high"] <= 1
     assert (summary["measure/target"], summary["rewrites/acceptance_rate"]) == (1, 0.5)
+    assert summary["shift/update/update_norm"] == summary["measure/update_norm"] == 1.5
+    assert "eval/update/update_norm" not in summary
     assert summary["change/target"] == pytest.approx(2 / 3, abs=1e-6)
 
 
