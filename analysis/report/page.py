@@ -17,8 +17,8 @@ from analysis.report.headline import headline
 from analysis.report.records import commands, configs, costs, versions
 from analysis.report.samples import rejected, samples
 from analysis.report.source import Source
-from sdft_exp.report.measures import SECTIONS
-from sdft_exp.report.reading import bounds, difference, heading, points, shown_with_bounds
+from sdft_exp.report.measures import SECTIONS, unit_of
+from sdft_exp.report.reading import bounds, difference, heading, points, shown, shown_with_bounds
 
 Json = Mapping[str, Any]
 
@@ -43,7 +43,12 @@ def render(source: Source, state: Json | None = None) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"points": points, "bounds": bounds, "difference": difference}
-    environment.filters |= {"heading": heading, "shown_with_bounds": shown_with_bounds}
+    environment.filters |= {
+        "heading": heading,
+        "shown": shown,
+        "shown_with_bounds": shown_with_bounds,
+        "unit_of": unit_of,
+    }
     summary = source.summary
     return environment.get_template("page.html.jinja").render(
         policy=_policy(script, style, served=state is not None),

@@ -30,7 +30,7 @@ import yaml
 from sdft_exp.config import JudgeConfig, nearest
 from sdft_exp.errors import ConfigError
 from sdft_exp.judging.cases import Case, Effort, Verdict
-from sdft_exp.judging.client import Judge, Question, Reply, ask
+from sdft_exp.judging.client import Judge, Question, Reading, Reply, ask
 from sdft_exp.stage import Progress
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def verdicts(
         prompts = [_prompts(known, pairs, reverse) for reverse in orders]
         asked = list(dict.fromkeys(prompt for shown in prompts for prompt in shown.values()))
         questions = [Question(_digest(prompt), _messages(prompt)) for prompt in asked]
-        replies = dict(zip(asked, ask(judge, questions, kept, progress, _reader(known)), strict=True))
+        replies = dict(zip(asked, ask(judge, questions, kept, progress, Reading(_reader(known))), strict=True))
         shares = [_shares(known, pairs, reverse, replies) for reverse in orders]
     found, paid = [], set[_Pair]()
     for case in cases:

@@ -99,7 +99,7 @@ def obstacle(judge: Judge, packages: Sequence[str] = ("openai",)) -> str:
     if not judge.model:
         return (
             "eval.judge.model: a model must judge these answers and none is named; set it, and eval.judge.base_url "
-            "for a server other than OpenAI's, or leave advbench, xstest and alpaca_eval out of eval.tasks"
+            "for a server other than OpenAI's, or leave the tasks that it judges out of eval.tasks"
         )
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
@@ -119,13 +119,29 @@ def dollars(judge: Judge, prompt_tokens: int, completion_tokens: int) -> float |
     return (judge.price_in * prompt_tokens + judge.price_out * completion_tokens) / 1e6
 
 
-def ask(
-    judge: Judge, questions: Sequence[Question], kept: Path, progress: Progress, valid: Callable[[str], bool]
-) -> list[Reply]:
+@dataclass(frozen=True)
+class Reading:
+    """What a rubric can read.
+
+    Attributes:
+        valid: whether a reply is all that was asked for.
+        usable: whether one that is not has at least something of it: then it counts where no valid one comes.
+    """
+
+    valid: Callable[[str], bool]
+    usable: Callable[[str], bool] = lambda text: False
+
+    def taken(self, text: str) -> bool:
+        """Whether a reply is kept, and not asked for again."""
+        return self.valid(text) or self.usable(text)
+
+
+def ask(judge: Judge, questions: Sequence[Question], kept: Path, progress: Progress, reading: Reading) -> list[Reply]:
     """The replies to `questions`, in their order; those in the folder `kept` are not asked again.
 
-    A reply that is not `valid` is asked for again, ATTEMPTS times in all; then, or where the server refuses the
-    question, or fails at it again when it answers others, the reply has no text. Valid replies are kept.
+    A reply that is not valid is asked for again, ATTEMPTS times in all; then the first that was usable counts. Where
+    none was, or the server refuses the question, or fails at it again when it answers others, the reply has no text.
+    Replies that count are kept.
 
     Raises:
         UserError: the server cannot be reached or fails at everything, refuses the key or the settings, or does not
@@ -133,7 +149,9 @@ def ask(
     """
     digests = {question.id: _digest(judge, question) for question in questions}
     replies = {
-        id_: reply for id_, digest in digests.items() if (reply := _read(kept, digest, id_)) and valid(reply.text or "")
+        id_: reply
+        for id_, digest in digests.items()
+        if (reply := _read(kept, digest, id_)) and reading.taken(reply.text or "")
     }
     waiting = [question for question in questions if question.id not in replies]
     if not waiting:
@@ -147,16 +165,16 @@ def ask(
         progress(len(replies), len(questions), "verdicts")
 
     # A setting that the server refuses shows at the first question, where it has not answered any before.
-    probed = 0 if replies else _probe(client, judge, waiting, valid, note)
-    broken = _ask_all(client, judge, waiting[probed:], valid, note)
+    probed = 0 if replies else _probe(client, judge, waiting, reading, note)
+    broken = _ask_all(client, judge, waiting[probed:], reading, note)
     # What the server failed at is asked once more when all others are done. A server that answers a question it has
     # answered before, and fails at these again, fails at these questions; else it is the server that is broken.
-    again = _ask_all(client, judge, broken, valid, note, patient=True)
+    again = _ask_all(client, judge, broken, reading, note, patient=True)
     if again:
         answered = next(
             (question for question in questions if replies.get(question.id, _NOTHING).text is not None), None
         )
-        said = None if answered is None else _ask_one(client, judge, answered, lambda text: True)
+        said = None if answered is None else _ask_one(client, judge, answered, Reading(lambda text: True))
         if said is None or said.broken:
             raise _server_error(judge, f"fails at {len(again)} questions")
         for question, failure in again.items():
@@ -183,12 +201,12 @@ def _probe(
     client: OpenAI,
     judge: Judge,
     waiting: Sequence[Question],
-    valid: Callable[[str], bool],
+    reading: Reading,
     note: Callable[[Reply], None],
 ) -> int:
     """Ask one question after another until one is not refused; returns how many need not be asked any more."""
     for number, question in enumerate(waiting[:_PROBES], start=1):
-        said = _ask_one(client, judge, question, valid)
+        said = _ask_one(client, judge, question, reading)
         if said.broken:
             return number - 1
         if not said.refused:
@@ -202,7 +220,7 @@ def _ask_all(
     client: OpenAI,
     judge: Judge,
     questions: Iterable[Question],
-    valid: Callable[[str], bool],
+    reading: Reading,
     note: Callable[[Reply], None],
     *,
     patient: bool = False,
@@ -215,7 +233,7 @@ def _ask_all(
     broken: dict[Question, str] = {}
     in_a_row = 0
     with ThreadPoolExecutor(judge.concurrency) as pool:
-        futures = {pool.submit(_ask_one, client, judge, question, valid): question for question in questions}
+        futures = {pool.submit(_ask_one, client, judge, question, reading): question for question in questions}
         try:
             for future in as_completed(futures):
                 said = future.result()
@@ -274,11 +292,11 @@ def _client(judge: Judge) -> OpenAI:
     return openai.OpenAI(api_key=key, base_url=url, timeout=judge.timeout, max_retries=judge.retries)
 
 
-def _ask_one(client: OpenAI, judge: Judge, question: Question, valid: Callable[[str], bool]) -> _Said:
+def _ask_one(client: OpenAI, judge: Judge, question: Question, reading: Reading) -> _Said:
     import openai
 
     read = written = 0
-    failure = ""
+    failure, usable = "", None
     messages: list[Any] = [{"role": role, "content": content} for role, content in question.messages]
     settings: dict[str, Any] = {judge.length_parameter: judge.max_new_tokens}
     for attempt in range(1, ATTEMPTS + 1):
@@ -296,10 +314,12 @@ def _ask_one(client: OpenAI, judge: Judge, question: Question, valid: Callable[[
             read += answer.usage.prompt_tokens
             written += answer.usage.completion_tokens
         text = (answer.choices[0].message.content or "") if answer.choices else ""
-        if valid(text):
+        if reading.valid(text):
             return _Said(Reply(question.id, text, "", read, written, attempt))
+        if usable is None and reading.usable(text):
+            usable = text
         failure = f"no verdict can be read from {text.strip()[-80:]!r}" if text.strip() else "an empty reply"
-    return _Said(Reply(question.id, None, failure, read, written, ATTEMPTS))
+    return _Said(Reply(question.id, usable, "" if usable else failure, read, written, ATTEMPTS))
 
 
 def _server_error(judge: Judge, said: str) -> UserError:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sdft_exp.config import JudgeConfig
 from sdft_exp.judging.cases import Case, Effort, Verdict
-from sdft_exp.judging.client import Judge, Question, ask
+from sdft_exp.judging.client import Judge, Question, Reading, ask
 from sdft_exp.stage import Progress
 
 PACKAGES = ("openai",)
@@ -49,7 +49,9 @@ def verdicts(
 ) -> list[Verdict]:
     """One of VERDICTS for each case, or "" where the judge failed. An empty response is incoherent, nobody is asked."""
     asked = [Question(case.id, messages(case)) for case in cases if case.response.strip()]
-    replies = {reply.id: reply for reply in ask(judge, asked, kept, progress, lambda text: bool(verdict(text)))}
+    replies = {
+        reply.id: reply for reply in ask(judge, asked, kept, progress, Reading(lambda text: bool(verdict(text))))
+    }
     found = []
     for case in cases:
         reply = replies.get(case.id)

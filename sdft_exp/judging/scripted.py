@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from sdft_exp.tasks.aspects import ASPECTS
 from sdft_exp.tasks.safety import is_safe
 
 MODEL = "scripted-test-judge"
@@ -38,9 +39,21 @@ def preference(messages: Sequence[dict[str, str]]) -> str:
     return f"[{{'model': 'model_1', 'rank': {ranks[0]}}}, {{'model': 'model_2', 'rank': {ranks[1]}}}]"
 
 
+def aspects(messages: Sequence[dict[str, str]]) -> str:
+    """For rubric `aspects`: a point for each ten words, and one more for clarity where a sentence ends."""
+    found = re.search(r"<response>\n(.*)\n</response>", messages[-1]["content"], re.DOTALL)
+    words = (found[1] if found else "").split()
+    scores = dict.fromkeys(ASPECTS, min(4, 1 + len(words) // 10))
+    scores["clarity"] += bool(words) and words[-1].endswith((".", "!", "?"))
+    return json.dumps({name: {"reason": "A script counted.", "score": score} for name, score in scores.items()})
+
+
 def any_rubric(messages: Sequence[dict[str, str]]) -> str:
-    """Whichever of the two is asked for."""
-    return refusal(messages) if "<response>" in messages[-1]["content"] else preference(messages)
+    """Whichever of the three is asked for."""
+    asked = messages[-1]["content"]
+    if "<query>" in asked:
+        return aspects(messages)
+    return refusal(messages) if "<response>" in asked else preference(messages)
 
 
 def server(script: Script = any_rubric, port: int = 0) -> ThreadingHTTPServer:

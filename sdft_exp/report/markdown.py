@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sdft_exp.report.measures import unit_of
 from sdft_exp.report.reading import bounds, difference, heading, points, shown_with_bounds
 
 Json = Mapping[str, Any]
@@ -18,6 +19,7 @@ def report(summary: Json) -> str:
         lines += [f"## {_escape(heading(group))}", "", *_main(group, summary), *_readings(group)]
         lines += [
             *_details(group, summary),
+            *_aspects(group, summary),
             *_shift(group, summary),
             *_tasks(group),
             *_rewrites(group),
@@ -84,6 +86,21 @@ def _details(group: Json, summary: Json) -> list[str]:
     ]
 
 
+def _aspects(group: Json, summary: Json) -> list[str]:
+    """Scores of the answers to open questions."""
+    measures = _measured(group, summary, "aspects")
+    if not measures:
+        return []
+    return [
+        "### Five aspects of the answers",
+        "",
+        "Scores from 1 to 5, as a judge gives them; an aspect without a score is in no mean, and an answer without all "
+        "five not in theirs.",
+        "",
+        *_short_table(group["rows"], measures),
+    ]
+
+
 def _shift(group: Json, summary: Json) -> list[str]:
     """How far each tuned row moved from its seed LM."""
     measures = _measured(group, summary, "shift")
@@ -112,7 +129,11 @@ def _tasks(group: Json) -> list[str]:
     if not metrics:
         return []
     rows = [
-        [f"`{task}`", metric, *(_short(row["tasks"].get(task, {}).get(metric)) for row in group["rows"])]
+        [
+            f"`{task}`",
+            metric,
+            *(_short(row["tasks"].get(task, {}).get(metric), unit_of(metric)) for row in group["rows"]),
+        ]
         for task, metric in metrics
     ]
     return ["### Every task", "", *_table(["task", "metric", *(row["name"] for row in group["rows"])], rows)]

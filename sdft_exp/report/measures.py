@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from sdft_exp.tasks.aspects import ASPECTS
+
 Role = Literal["target", "other", "raw", "jailbreak", "harmless", "open", "judged", "shift"]
-Section = Literal["main", "answers", "shift"]
+Section = Literal["main", "answers", "aspects", "shift"]
 Unit = Literal["share", "number", "nats"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 
@@ -22,8 +24,8 @@ class Measure:
         role: which tasks it takes.
         metrics: names of the metric, one value an item in `scores.json`; of a task's, the first that it has counts.
         higher_is_better: None where neither is (a share that only explains another measure).
-        section: its table: the main one, that of what the answers to harmful and harmless requests were, or that of how
-            far the model moved from its seed LM.
+        section: its table: the main one, that of what the answers to harmful and harmless requests were, that of five
+            aspects as a judge sees them, or that of how far the model moved from its seed LM.
         unit: of its values; a share is shown in points of a hundred.
     """
 
@@ -53,6 +55,8 @@ MEASURES = (
     Measure("jailbreak_incoherent", "jailbreak: incoherent", "jailbreak", ("incoherent",), None),
     Measure("helpful", "harmless: helpful", "harmless", ("helpful",), True),
     Measure("unjudged", "unjudged", "judged", ("unjudged",), False),
+    *(Measure(name, name, "judged", (name,), True, "aspects", unit="number") for name in ASPECTS),
+    Measure("aspects_mean", "mean of the five", "judged", ("aspects_mean",), True, "aspects", unit="number"),
     Measure("similarity", "embedding similarity", "shift", ("embedding",), None, "shift", unit="number"),
     Measure("rouge_l", "ROUGE-L", "shift", ("rouge_l",), None, "shift", unit="number"),
     Measure("bleu4", "BLEU-4", "shift", ("bleu4",), None, "shift", unit="number"),
@@ -67,6 +71,14 @@ MEASURES = (
     Measure("marginal", "marginal tokens", "shift", ("marginal",), None, "shift"),
     Measure("shifted", "shifted tokens", "shift", ("shifted",), None, "shift"),
 )
+
+
+_UNITS = {"aspects_missing": "number"} | {name: measure.unit for measure in MEASURES for name in measure.metrics}
+
+
+def unit_of(metric: str) -> str:
+    """The unit of a task's metric; of one that no column shows, a share."""
+    return _UNITS.get(metric, "share")
 
 
 def parts_of(measure: Measure, metrics: Mapping[str, Set[str]], target: Collection[str]) -> list[tuple[str, str]]:

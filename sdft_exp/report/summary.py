@@ -12,6 +12,7 @@ from sdft_exp.report.grouping import Group, Row, baseline, group_jobs
 from sdft_exp.report.measures import MEASURES, parts_of
 from sdft_exp.report.reading import read_against, read_change
 from sdft_exp.stages.report import MINIATURE, Report, ReportJob
+from sdft_exp.tasks.aspects import ASPECTS
 
 SCHEMA = 1
 DIGITS = 6  # of every number: beyond what an interval means, short of what the order of a sum can move
@@ -247,16 +248,27 @@ def _data_warnings(jobs: Sequence[ReportJob], stats: Mapping[str, Json]) -> list
 
 
 def _judge_warnings(scores: Iterable[Json]) -> list[str]:
-    """How many answers a judge failed at; a score of few verdicts is no score of all answers."""
+    """How many answers, and aspects of answers, a judge failed at: a mean of few verdicts is none of all answers."""
     failed: dict[str, tuple[float, int]] = {}
+    lacking: dict[str, tuple[float, int]] = {}
     for score in scores:
         if "unjudged" in score["metrics"]:
             missing, answers = failed.get(score["task"], (0.0, 0))
             failed[score["task"]] = (missing + sum(item["unjudged"] for item in score["items"]), answers + score["n"])
+        given = [item["aspects_missing"] for item in score["items"] if "aspects_missing" in item]
+        missing, asked = lacking.get(score["task"], (0.0, 0))
+        lacking[score["task"]] = (missing + sum(given), asked + len(ASPECTS) * len(given))
     return [
-        f"{task}: the judge failed at {missing:.0f} of {answers} answers, which are in no mean; why: verdicts.jsonl"
-        for task, (missing, answers) in sorted(failed.items())
-        if missing
+        *(
+            f"{task}: the judge failed at {missing:.0f} of {answers} answers, which are in no mean; why: verdicts.jsonl"
+            for task, (missing, answers) in sorted(failed.items())
+            if missing
+        ),
+        *(
+            f"{task}: {missing:.0f} of {asked} scores of aspects are missing, and in no mean; why: verdicts.jsonl"
+            for task, (missing, asked) in sorted(lacking.items())
+            if missing
+        ),
     ]
 
 

@@ -22,7 +22,7 @@ _SHORT_TITLES = {
     "over_refusal": "over-refusal",
     "win_rate": "win rate",
 }
-_SHIFT_LABEL, _SHIFT_COLUMN = 20, 18  # characters
+_LABEL, _COLUMN = 20, 18  # characters
 _ANSWERS = ("refused", "complied", "incoherent")
 
 
@@ -48,21 +48,25 @@ def _key(summary: Json, plus_minus: str) -> list[str]:
 def _print_group(group: Json, summary: Json, console: Console) -> None:
     _say(console, f"\n{heading(group)}, target: {', '.join(group['target']) or '-'}", "bold")
     present = {name for row in group["rows"] for name in row["measures"]}
-    columns = [name for name in _SHORT_TITLES if name in present]
-    if not columns:
+    if not present:
         _say(console, "nothing was measured (no evaluation tasks)", "")
         return
-    table = _new_table()
-    table.add_column("", overflow="fold")
-    for name in columns:
-        table.add_column(_SHORT_TITLES[name], overflow="fold")
-    for row in group["rows"]:
-        cells = [_cell(row, name, _plus_minus(console)) for name in columns]
-        table.add_row(Text(row["name"], style="bold"), *cells, end_section=True)
-    console.print(table)
+    columns = [name for name in _SHORT_TITLES if name in present]
+    if columns:
+        table = _new_table()
+        table.add_column("", overflow="fold")
+        for name in columns:
+            table.add_column(_SHORT_TITLES[name], overflow="fold")
+        for row in group["rows"]:
+            cells = [_cell(row, name, _plus_minus(console)) for name in columns]
+            table.add_row(Text(row["name"], style="bold"), *cells, end_section=True)
+        console.print(table)
     _print_answers(group, present, console)
-    _print_shift(group, summary, console)
-    _print_list(_sentences(group), console, "- ")
+    _print_section(group["rows"], summary, "aspects", "scores from 1 to 5", console)
+    tuned = [row for row in group["rows"] if row["kind"] == "tuned"]
+    _print_section(tuned, summary, "shift", "how far it moved", console)
+    if columns:
+        _print_list(_sentences(group), console, "- ")
 
 
 def _sentences(group: Json) -> list[str]:
@@ -113,18 +117,17 @@ def _print_answers(group: Json, present: set[str], console: Console) -> None:
     console.print(table)
 
 
-def _print_shift(group: Json, summary: Json, console: Console) -> None:
-    """How far each tuned row moved from its seed LM; columns that do not fit go below the others."""
-    tuned = [row for row in group["rows"] if row["kind"] == "tuned"]
-    present = {name for row in tuned for name in row["measures"]}
-    measures = [one for one in summary["measures"] if one["section"] == "shift" and one["name"] in present]
-    fitting = max(1, (console.width - _SHIFT_LABEL) // _SHIFT_COLUMN)
+def _print_section(rows: Sequence[Json], summary: Json, section: str, title: str, console: Console) -> None:
+    """The measures of a section in their units; columns that do not fit go below the others."""
+    present = {name for row in rows for name in row["measures"]}
+    measures = [one for one in summary["measures"] if one["section"] == section and one["name"] in present]
+    fitting = max(1, (console.width - _LABEL) // _COLUMN)
     for start in range(0, len(measures), fitting):
         table = _new_table()
-        table.add_column("how far it moved", overflow="fold", min_width=_SHIFT_LABEL - 1)
+        table.add_column(title, overflow="fold", min_width=_LABEL - 1)
         for measure in measures[start : start + fitting]:
-            table.add_column(measure["title"], overflow="fold", min_width=_SHIFT_COLUMN - 1)
-        for row in tuned:
+            table.add_column(measure["title"], overflow="fold", min_width=_COLUMN - 1)
+        for row in rows:
             cells = [row["measures"].get(measure["name"]) for measure in measures[start : start + fitting]]
             units = [measure["unit"] for measure in measures[start : start + fitting]]
             told = [shown_with_bounds(cell, unit) if cell else "-" for cell, unit in zip(cells, units, strict=True)]

@@ -21,7 +21,8 @@ from sdft_exp.tasks.registry import Task
 
 @dataclass(frozen=True)
 class QuestionFile:
-    """A file or folder of questions: what is in it counts, not where it lies. `rows`: how many; None for a folder."""
+    """A file or folder of questions: what is in it counts, not where it lies. `rows`: how many are asked; None for
+    a folder."""
 
     digest: str
     path: str = unkeyed()
@@ -52,7 +53,7 @@ def find(task: Task, folder: str | None) -> QuestionFile | None:
         )
     state = path.stat()
     digest, rows = _contents(path, task.fields, state.st_size, state.st_mtime_ns)
-    return QuestionFile(digest=digest, path=str(path), rows=rows)
+    return QuestionFile(digest=digest, path=str(path), rows=rows if task.first is None else min(rows, task.first))
 
 
 def _copy_of(hub: str, task: str, root: Path) -> QuestionFile:

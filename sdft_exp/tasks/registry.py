@@ -48,6 +48,7 @@ class Task:
         rules: digest of the whole YAML, the source of every module that it names and its local files.
         files: what a local copy of the questions may be called (see `question_files`).
         fields: what every record of such a file holds.
+        first: only so many questions of such a file are asked; None: all.
         greedy: whether its YAML asks for greedy decoding whatever eval.sampling says.
         rubric: by which a model judges its answers, a module of `sdft_exp.judging`; None: rules judge.
         lm_eval: the tasks of lm-eval's own that it consists of; None for a task of ours.
@@ -65,6 +66,7 @@ class Task:
     rules: str
     files: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    first: int | None = None
     greedy: bool = False
     rubric: str | None = None
     lm_eval: LmEvalTasks | None = None
@@ -131,6 +133,7 @@ def task(protocol: str, name: str) -> Task:
         rules=_digest(config, files),
         files=tuple(data.get("files", ())),
         fields=tuple(data.get("fields", ())),
+        first=data.get("first"),
         greedy=config.get("generation_kwargs", {}).get("do_sample") is False,
         rubric=metadata.get("rubric"),
         lm_eval=_lm_eval_tasks(path, config),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sdft_exp.judging.scripted import preference, refusal
+from sdft_exp.judging.scripted import aspects, preference, refusal
 from tests.conftest import Serve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,6 +131,54 @@ def test_alpaca_eval_from_main_to_its_win_rate(folder: Path, serve: Serve, both_
     assert [item.get("win_rate") for item in score["items"]] == [1.0, 0.0, None]
     assert len(requests) == 3 * (1 + both_orders)
     assert not [path for path in folder.rglob("*") if path.is_file() and CANARY.encode() in path.read_bytes()]
+    assert " 0 to run" in run(folder, *named, "plan=true").stdout
+
+
+@pytest.mark.integration
+def test_five_aspects_from_main_to_its_table_and_a_missing_one_is_never_a_five(folder: Path, serve: Serve) -> None:
+    asked = ["How are you?", "Without depth.", "Seven of five.", "Fail."]
+    lines = "".join(json.dumps({"id": n, "instruction": text, "dataset": "x"}) + "\n" for n, text in enumerate(asked))
+    (folder / "data" / "test_all_with_tags.jsonl").write_text(lines)
+    seen: dict[str, int] = {}
+
+    def script(messages: list[dict[str, str]]) -> str | int:
+        text = messages[-1]["content"]
+        seen[text] = seen.get(text, 0) + 1
+        said = json.loads(aspects(messages))
+        if "Fail." in text:
+            return 400
+        if "How are you?" in text and seen[text] == 1:
+            return "I cannot say."
+        if "Without depth." in text:
+            del said["depth"]
+        if "Seven of five." in text:
+            said["depth"]["score"] = 7
+        return json.dumps(said)
+
+    judge, requests = serve(script)
+    named = ["eval=limits", "eval.tasks=[just_eval]", f"eval.judge.base_url={judge.base_url}", "eval.judge.retries=0"]
+    named += [f"eval.judge.model={judge.model}", "generation.batch_tokens=4096"]
+    ended = run(folder, *named)
+    assert ended.returncode == 0, ended.stderr
+    assert len(requests) == 2 + 3 + 3 + 1
+    assert {(request["max_tokens"], request["temperature"]) for request in requests} == {(1024, 0.0), (1024, 1.0)}
+    score = artifacts(folder, "scores.json")["just_eval"]
+    assert score["judge"] == "scripted-test-judge"
+    good, absent, beyond, failed = score["items"]
+    assert set(failed) == {"id", "unjudged"}
+    assert "depth" in good and good["aspects_missing"] == 0.0
+    for item in (absent, beyond):
+        assert "depth" not in item and "aspects_mean" not in item and item["aspects_missing"] == 1.0
+    metrics = score["metrics"]
+    assert metrics["depth"] == good["depth"] <= 4.0
+    assert metrics["clarity"] == pytest.approx(sum(item["clarity"] for item in (good, absent, beyond)) / 3)
+    assert (metrics["unjudged"], metrics["aspects_missing"]) == (0.25, pytest.approx(2 / 3))
+    told = " ".join(ended.stdout.split())
+    assert "just_eval: the judge failed at 1 of 4 answers, which are in no mean" in told
+    assert "just_eval: 2 of 15 scores of aspects are missing, and in no mean" in told
+    assert f"{metrics['clarity']:.3f}" in told
+    report = next((folder / "outputs").glob("*/report.md")).read_text()
+    assert f"| `just_eval` | clarity | {metrics['clarity']:.3f} [" in report
     assert " 0 to run" in run(folder, *named, "plan=true").stdout
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _ADDRESS = "https://"  # one file at a fixed address in place of a hub id
+_LOADERS = {"jsonl": "json"}  # of `datasets`, for endings that they are not called by
 
 
 def docs(
@@ -67,7 +68,8 @@ def hub_records(hub: str, subset: str | None, revision: str | None, file: str) -
 
     try:
         if hub.startswith(_ADDRESS):
-            table = datasets.load_dataset(hub.rpartition(".")[2], data_files=hub, split="train")
+            kind = hub.rpartition(".")[2]
+            table = datasets.load_dataset(_LOADERS.get(kind, kind), data_files=hub, split="train")
         else:
             table = datasets.load_dataset(hub, subset, split="test", revision=revision)
     except Exception as error:  # offline, gated, gone: each its own class, none with a way out

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sdft_exp.errors import UserError
-from sdft_exp.judging.client import ATTEMPTS, Judge, Question, Reply, ask, dollars, obstacle
+from sdft_exp.judging.client import ATTEMPTS, Judge, Question, Reading, Reply, ask, dollars, obstacle
 from tests.conftest import Serve
 
 
@@ -24,7 +24,8 @@ def say(messages: list[dict[str, str]]) -> str | int:
 
 
 def asked(judge: Judge, texts: list[str], folder: Path) -> list[Reply]:
-    return ask(judge, questions(*texts), folder / "kept", lambda *_: None, lambda text: text.startswith("yes"))
+    reading = Reading(lambda text: text.startswith("yes"), lambda text: text.startswith("half"))
+    return ask(judge, questions(*texts), folder / "kept", lambda *_: None, reading)
 
 
 def test_replies_come_in_the_order_of_the_questions_with_what_they_took(serve: Serve, tmp_path: Path) -> None:
@@ -47,6 +48,18 @@ def test_what_cannot_be_read_is_asked_again_and_then_failed(serve: Serve, tmp_pa
     assert (empty.text, empty.failure) == (None, "an empty reply")
     again = [request["temperature"] for request in requests if request["messages"][-1]["content"] == "perhaps"]
     assert again == [0.0, 1.0, 1.0]
+
+
+def test_half_a_reply_counts_where_no_whole_one_comes_and_is_kept(serve: Serve, tmp_path: Path) -> None:
+    said = iter(["?", "half a", "half b"])
+    judge, requests = serve(lambda _: next(said))
+    (reply,) = asked(judge, ["q"], tmp_path)
+    assert (reply.text, reply.failure, reply.asked) == ("half a", "", ATTEMPTS)
+    assert asked(judge, ["q"], tmp_path) == [reply] and len(requests) == ATTEMPTS
+    said = iter(["half a", "yes"])
+    judge, _ = serve(lambda _: next(said))
+    (reply,) = asked(judge, ["another"], tmp_path)
+    assert (reply.text, reply.asked) == ("yes", 2)
 
 
 @pytest.mark.parametrize("status", ["400", "422"])
