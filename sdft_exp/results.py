@@ -29,6 +29,7 @@ PLAN = "plan.json"
 STAGES = "stages.json"
 PAGE = "report.html"
 SUMMARY = "summary.json"
+SHIFT_FIGURES = "shift_"  # begins the names of figures of how far the models moved
 _REPORTS = (SUMMARY, "summary.csv", "report.md", "figure.png", "figure.svg")
 
 
@@ -106,6 +107,8 @@ def leave_results(
     """
     for name in (*_REPORTS, PAGE, "config.yaml", "README.md"):
         (folder / name).unlink(missing_ok=True)
+    for figure in folder.glob(f"{SHIFT_FIGURES}*"):
+        figure.unlink()
     for name in (ADAPTER, MODEL, "merged", "jobs"):
         shutil.rmtree(folder / name, ignore_errors=True)
     made = store.path(table.address)

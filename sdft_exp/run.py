@@ -144,17 +144,20 @@ def _finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listen
         with writing(folder):
             write_stages(folder, planned, records)
     _print_tracebacks(records, store, console)
+    moved = ""
     with writing(folder), alone(folder):
         summary = leave_results(folder, jobs, finished, table, store)
         if summary is not None:
             write_page(folder)
+            if any(job.experiment.shifts for job in finished):
+                moved = "".join(f"{path.name}, " for path in write_shift_figures(folder) if path.suffix == ".png")
     if summary is not None:
         print_table(summary, console)
         _print_papers_table(sweep, store, console)
     message = telling.end(table, [job.label for job in finished])
     if message:
         console.print(message, markup=False, soft_wrap=True)
-    left = "report.html, report.md, summary.json, summary.csv, figure.png, " if summary is not None else ""
+    left = f"report.html, report.md, summary.json, summary.csv, figure.png, {moved}" if summary is not None else ""
     console.print(f"results: {folder}: {left}stages.json", markup=False, soft_wrap=True)
     failure = _failures(jobs, finished, records, table)
     if failure:
@@ -179,6 +182,14 @@ def write_page(folder: Path) -> None:
     from analysis.report import write_page as write
 
     write(folder)
+
+
+def write_shift_figures(folder: Path) -> list[Path]:
+    """Write figures of how far the models moved; imported here, for a plan draws nothing."""
+    from analysis.report.source import read_finished
+    from analysis.shift_figures import draw
+
+    return draw(read_finished(folder))
 
 
 def _print_papers_table(sweep: Sweep, store: Store, console: Console) -> None:

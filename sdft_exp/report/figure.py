@@ -26,7 +26,7 @@ from sdft_exp.report.reading import heading
 
 Json = Mapping[str, Any]
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.spines.top": False,
@@ -62,7 +62,7 @@ _CURVES = {
 
 def draw(summary: Json, out: Path) -> None:
     """Write figure.png and figure.svg into `out`."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         groups = [group for group in summary["groups"] if ratios(group)]
         if groups:
             figure = _mix_figure(groups)

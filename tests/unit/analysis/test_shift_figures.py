@@ -1,0 +1,73 @@
+"""Figures of how far models moved: which are drawn, of what, and the correlation that stands in one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.bench_page import made_up
+from analysis.report.source import Source, read_finished
+from analysis.shift_figures import _correlation, draw, main
+from sdft_exp.results import PLAN
+
+
+def stats_of_tokens(kl: float) -> dict[str, Any]:
+    parts = [{"from": at / 20, "to": (at + 1) / 20, "kl_base_tuned": kl / (at + 1)} for at in range(20)]
+    return {"positions": parts, "unshifted": 0.8, "marginal": 0.15, "shifted": 0.05}
+
+
+@pytest.fixture
+def moved(tmp_path: Path) -> Source:
+    """A sweep of two jobs with a token shift, a similarity and an update each."""
+    folder = made_up(tmp_path, ranks=1, seeds=1, questions=2)
+    plan = json.loads((folder / PLAN).read_text())
+    store = Path(plan["store"])
+    histogram = {"edges": [0.0, 0.5, 1.0], "counts": [1, 3]}
+    layers = [{"layer": None, "absolute": 1.0}, {"layer": 0, "absolute": 2.0}, {"layer": 1, "absolute": 3.0}]
+    for at, job in enumerate(plan["jobs"]):
+        contents = {
+            f"token_shift/{at}": ("stats.json", stats_of_tokens(1.0 + at)),
+            f"similarity/{at}": ("stats.json", {"measures": {"embedding": {"histogram": histogram}}}),
+            f"update/{at}": ("update.json", {"by_layer": layers}),
+        }
+        for address, (name, content) in contents.items():
+            (store / address).mkdir(parents=True)
+            (store / address / name).write_text(json.dumps(content))
+        names = ("token_shift/advbench", "similarity/advbench", "update")
+        job["report"]["shifts"] = dict(zip(names, contents, strict=True))
+    (folder / PLAN).write_text(json.dumps(plan))
+    return read_finished(folder)
+
+
+def test_each_measure_has_its_figure_as_png_and_svg(moved: Source) -> None:
+    paths = draw(moved)
+    wanted = {"kl_by_position", "token_classes", "similarity", "update_by_layer"}
+    assert {path.name for path in paths} == {f"shift_{name}.{kind}" for name in wanted for kind in ("png", "svg")}
+    text = (moved.folder / "shift_kl_by_position.svg").read_text()
+    assert "vanilla" in text and "SDFT" in text and "advbench" in text
+    before = [path.read_bytes() for path in paths]
+    assert before == [path.read_bytes() for path in draw(moved)]  # equal results are equal files
+
+
+def test_shift_stands_against_what_was_forgotten(moved: Source) -> None:
+    for row, kl in zip(moved.summary["groups"][0]["rows"][1:], (0.5, 1.5), strict=True):
+        row["measures"]["kl"] = {"mean": kl, "per_seed": [kl]}
+    names = {path.name for path in draw(dataclasses.replace(moved))}
+    assert "shift_forgetting.png" in names
+
+
+def test_the_correlation_is_of_ranks_over_all_runs() -> None:
+    falling = {"a": (np.array([1.0, 2.0]), np.array([0.0, -1.0])), "b": (np.array([30.0]), np.array([-99.0]))}
+    assert _correlation(falling) == "Spearman -1.00 over 3 runs"
+    assert _correlation({"a": (np.array([1.0, 2.0]), np.zeros(2))}) == "no rank correlation: all 2 runs alike"
+
+
+def test_a_run_that_measured_no_shift_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_up(tmp_path, ranks=1, seeds=1, questions=2)
+    assert main([str(folder)]) != 0
+    assert "no shift was measured" in capsys.readouterr().err
