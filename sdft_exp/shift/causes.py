@@ -25,6 +25,11 @@ from sdft_exp.stage import Progress
 CLASSES = ("shifted", "marginal", "unshifted")
 MOVED = ("shifted", "marginal")
 ORDERS = (1, 2, 3)  # of n-grams
+# What is told of a response's examples, see `item`.
+OF_EXAMPLES = (
+    *("nearest_similarity", "causing_similarity"),
+    *("keyword_likelihood", "keyword_likelihood_nearest", "keyword_likelihood_random"),
+)
 NEAREST = 3  # examples that are told
 FREQUENT = 30  # words that are told
 _AT_ONCE = 256  # responses that are compared with all examples at once

@@ -66,11 +66,12 @@ def stage(config: RunConfig, task: str, tokens: Stage, mix: Stage) -> Stage:
 def run(params: Causes, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     """Write `causes.json`, `examples.jsonl` and `scores.json`.
 
-    `causes.json`: "responses", "examples" (trained on), "words" by class over all responses together, as the paper has
-    them (`shift.causes.word_shares`), the means of what else `shift.causes.item` tells, each over the responses that
-    have it, the most "frequent" words, and what was embedded by what. `examples.jsonl`: a response a line
-    (`shift.causes.readable`). `scores.json`: as the score stage writes it, with what `shift.causes.item` tells of the
-    answer to each question, for intervals; a question whose answer is empty is an item without values.
+    `causes.json`: "responses", "examples" (trained on), "words" by class over all responses together, as the paper
+    has them (`shift.causes.word_shares`), the means of what else `shift.causes.item` tells, each over the responses
+    that have it (null where none has), the most "frequent" words, and what was embedded by what. `examples.jsonl`: a
+    response a line (`shift.causes.readable`). `scores.json`: as the score stage writes it, with what
+    `shift.causes.item` tells of the answer to each question, for intervals; a question whose answer is empty is an
+    item without values.
     """
     from sdft_exp.evaluation.harness import documents
     from sdft_exp.shift import causes
@@ -84,14 +85,13 @@ def run(params: Causes, inputs: Mapping[str, Path], out: Path, progress: Progres
     values = [causes.item(response, cause, examples) for response, cause in pairs]
     means = causes.mean_of(values)
     shares = causes.word_shares(responses, examples)
-    single = [name for name in means if not name.startswith(tuple(shares))]
     write_json(
         out / "causes.json",
         {
             "responses": len(responses),
             "examples": len(examples.all),
             "words": shares,
-            **{name: means[name] for name in single},
+            **{name: means.get(name) for name in causes.OF_EXAMPLES},
             "frequent": causes.frequent(responses, examples),
             **told,
         },

@@ -11,6 +11,7 @@ import pytest
 
 from sdft_exp.shift import causes as module
 from sdft_exp.shift.causes import (
+    OF_EXAMPLES,
     Cause,
     Example,
     Examples,
@@ -136,6 +137,7 @@ def test_the_values_of_a_response() -> None:
         },
         abs=1e-6,
     )
+    assert list(values)[-5:] == list(OF_EXAMPLES)
     assert item(MUTE, mute, examples) == {"nearest_similarity": pytest.approx(0.8)}
     assert mean_of([{"a": 1.0, "b": 2.0}, {"a": 3.0}]) == {"a": 2.0, "b": 2.0}
 
