@@ -1,4 +1,4 @@
-"""The parts of a figure as SVG: a plot with axes, and what stands in it. Colours are classes of page.css.
+"""The parts of a figure as SVG: a plot with axes, and what stands in it. Colours are classes of base.css.
 
 Coordinates of a figure are pixels of its `viewBox`; values are in the units of the axes.
 """

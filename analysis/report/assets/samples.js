@@ -1,7 +1,6 @@
 // The samples: only those in sight are elements. Each has one height, told by page.css.
 const samples = { groups: [], items: [], shown: [], haystack: null, active: -1 };
 const list = () => document.getElementById("list");
-const chosen = (id) => document.getElementById(id).value;
 
 function loadSamples(text) {
   const data = JSON.parse(text);
@@ -21,20 +20,6 @@ function tasksOf(data) {
     found.set(`${group} ${task}`, name);
   }
   return [...found];
-}
-
-function fill(id, options) {
-  const select = document.getElementById(id);
-  const before = select.value;
-  select.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
-  if (options.some(([value]) => value === before)) select.value = before;
-}
-
-function element(tag, text = "", look = "") {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  if (look) made.className = look;
-  return made;
 }
 
 // The rows that stand side by side: seed LM, vanilla, and the tuned one that was chosen, each where the group has it.
