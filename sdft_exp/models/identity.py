@@ -164,12 +164,12 @@ def folder_digest(folder: Path, patterns: Sequence[str]) -> str:
     digests = {}
     for name, path in sorted(files.items()):
         status = path.stat()
-        digests[name] = _file_digest(str(path), status.st_mtime_ns, status.st_size)
+        digests[name] = file_digest(str(path), status.st_mtime_ns, status.st_size)
     return hashlib.sha256(canonical(digests).encode()).hexdigest()
 
 
 @functools.cache
-def _file_digest(path: str, modified: int, size: int) -> str:
+def file_digest(path: str, modified: int, size: int) -> str:
     """SHA-256 of the file; `modified` and `size` are there for the cache alone."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

