@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from sdft_exp.report.reading import bounds, difference, heading, points, shown, 
 Json = Mapping[str, Any]
 
 _ASSETS = Path(__file__).parent / "assets"
-_FILTERS = {
+_FILTERS: dict[str, Callable[..., str]] = {
     "points": points,
     "bounds": bounds,
     "difference": difference,
