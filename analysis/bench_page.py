@@ -152,7 +152,7 @@ def opened(folder: Path, rounds: int) -> list[Measure]:
         return []
     from playwright.sync_api import sync_playwright
 
-    big = write_page(made_up(folder / "big", ranks=100, seeds=1, questions=5000))
+    big = write_page(made_up(folder / "big", ranks=50, seeds=2, questions=5000))
     small = write_page(made_up(folder / "small"))
     seconds: dict[Path, list[float]] = {big: [], small: []}
     with sync_playwright() as driver:

@@ -1,13 +1,14 @@
 """Questions with the answers of seed LM and tuned models side by side, as lm-eval recorded them for the scores.
 
-Of several training seeds the first one's answers are shown. Long texts and long lists are cut, so that the page opens
-fast; what was left out is told.
+Each tuned model has a column a training seed, and the reader chooses the seed. Long texts and long lists are cut, and
+seeds that a page has no room for are left out, so that it opens fast; what was left out is told.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,70 +34,149 @@ def samples(source: Source) -> dict[str, Any]:
     """The samples for the page's script.
 
     Returns:
-        "groups": "heading", and "rows" (names) with their "looks"; "items": lists of group, task, id, question,
-        reference, the rows' answers, and their verdicts (1 good, 0 bad, null not told); "notes": what was left out.
+        "seeds"; "groups": "heading", "rows" (names) with their "looks", and "columns", each the place of its row and
+        its seed (null: the seed LM's); "items": lists of group, task, id, question, reference, the columns' answers,
+        and their verdicts (1 good, 0 bad, null not told); "notes": what was left out.
     """
     notes: dict[str, None] = {}
     groups = source.summary["groups"]
-    parts = [
-        (number, task, addresses)
-        for number, group in enumerate(groups)
-        for task, addresses in _scores(source, group).items()
-    ]
+    shown = [_shown(group, notes) for group in groups]
+    parts: list[_Part] = []
+    for number, group in enumerate(groups):
+        parts += _parts(source, number, group)
     cache: dict[str, Samples] = {}
-    items: list[list[Any]] = []
-    for number, task, addresses in parts:
-        found = [recorded(source, task, address, cache) for address in addresses]
-        if any(found):
-            items += _within(_items(number, task, found), len(parts), task, max(map(len, found)), notes)
-        else:
-            notes[f"{task}: no texts are kept of it here (it compares likelihoods, or its answers are gone)."] = None
-    return {"groups": [_shown(group, notes) for group in groups], "items": items, "notes": list(notes)}
+    ranks = 1 + max((column.rank for part in parts for column in part.columns), default=0)
+    room = CHARACTERS
+    for part in parts:
+        room -= _fill(part, source, cache, len(parts), notes)
+    left = _more_seeds(parts, source, ranks, room)
+    if left < ranks:
+        notes[f"The answers of {left} of {ranks} training seeds are here; the page has no room for more."] = None
+    for number, one in enumerate(shown):
+        columns = next((part.columns for part in parts if part.group == number), [])
+        one["columns"] = [[column.row, column.seed] for column in columns if column.rank < left]
+    items = [item for part in parts for item in part.items]
+    seeds = sorted({seed for one in shown for _, seed in one["columns"] if seed is not None})
+    return {"seeds": seeds, "groups": shown, "items": items, "notes": list(notes)}
 
 
-def _shown(group: Json, notes: dict[str, None]) -> Json:
+@dataclass(frozen=True)
+class _Column:
+    """One model's answers: its row, its training seed, and the how manieth seed of the row that is."""
+
+    row: int
+    seed: int | None
+    rank: int
+    score: str | None  # address
+
+
+@dataclass
+class _Part:
+    """A task of a group: its columns, by rank first, and its items as they are filled."""
+
+    group: int
+    task: str
+    columns: list[_Column]
+    items: list[list[Any]]
+    numbers: list[int]  # of the questions of the items
+
+
+def _shown(group: Json, notes: dict[str, None]) -> dict[str, Any]:
     rows = group["rows"][:ROWS]
     if len(group["rows"]) > ROWS:
         notes[f"{heading(group)}: the answers of the first {ROWS} of {len(group['rows'])} rows are here."] = None
     return {"heading": heading(group), "rows": [row["name"] for row in rows], "looks": [*looks(rows)]}
 
 
-def _scores(source: Source, group: Json) -> dict[str, list[str | None]]:
-    """Task -> addresses of the scores of the rows that are shown, the seed LM's first."""
+def _parts(source: Source, number: int, group: Json) -> list[_Part]:
+    """The tasks of a group with the columns of the rows that are shown, the seed LM's first."""
     by_label = {job.label: job for job in source.jobs}
-    first = [by_label.get(row["jobs"][0]["label"]) for row in group["rows"][1:ROWS]]
-    known = [*first, *(job for job in source.jobs if (job.dataset, job.model) == (group["dataset"], group["model"]))]
-    seed_scores = next((job.seed_scores for job in known if job), {})
-    scores = [seed_scores, *(job.scores if job else {} for job in first)]
-    return {task: [own.get(task) for own in scores] for task in group["tasks"]}
+    found = [
+        (row, rank, by_label[told["label"]])
+        for row, tuned in enumerate(group["rows"][1:ROWS], start=1)
+        for rank, told in enumerate(tuned["jobs"])
+        if told["label"] in by_label
+    ]
+    known = [job for _, _, job in found]
+    known += [job for job in source.jobs if (job.dataset, job.model) == (group["dataset"], group["model"])]
+    seed_scores = known[0].seed_scores if known else {}
+    found.sort(key=lambda one: one[:2][::-1])
+    return [
+        _Part(
+            number,
+            task,
+            [
+                _Column(0, None, 0, seed_scores.get(task)),
+                *(_Column(row, job.seed, rank, job.scores.get(task)) for row, rank, job in found),
+            ],
+            [],
+            [],
+        )
+        for task in group["tasks"]
+    ]
+
+
+def _fill(part: _Part, source: Source, cache: dict[str, Samples], parts: int, notes: dict[str, None]) -> int:
+    """Make the items of a part with the first seed's answers; returns how many characters they take."""
+    found = [recorded(source, part.task, one.score, cache) for one in part.columns if one.rank == 0]
+    if not any(found):
+        notes[f"{part.task}: no texts are kept of it here (it compares likelihoods, or its answers are gone)."] = None
+        return 0
+    for item, number in _within(_items(part, found), parts, part.task, max(map(len, found)), notes):
+        part.items.append(item)
+        part.numbers.append(number)
+    return sum(_length(item) for item in part.items)
+
+
+def _more_seeds(parts: Sequence[_Part], source: Source, ranks: int, room: int) -> int:
+    """Add the answers of the second seeds, of the third and so on, while all of them fit; returns how many do."""
+    for rank in range(1, ranks):
+        added = []
+        wanted = [(part, column) for part in parts for column in part.columns if column.rank == rank]
+        for part, column in wanted:
+            found = recorded(source, part.task, column.score, {})
+            told = [_said(found.get(number)) for number in part.numbers]
+            room -= sum(len(text) for text, _ in told)
+            if room < 0:
+                return rank
+            added.append((part, told))
+        for part, told in added:
+            for item, (text, verdict) in zip(part.items, told, strict=True):
+                item[5].append(text)
+                item[6].append(verdict)
+    return ranks
 
 
 def _within(
-    items: Iterator[list[Any]], parts: int, task: str, questions: int, notes: dict[str, None]
-) -> Iterator[list[Any]]:
+    items: Iterator[tuple[list[Any], int]], parts: int, task: str, questions: int, notes: dict[str, None]
+) -> Iterator[tuple[list[Any], int]]:
     """The first of a task's items: its share of what a page may hold."""
     budget = CHARACTERS // parts
-    for count, item in enumerate(items):
+    for count, (item, number) in enumerate(items):
         if count >= max(1, QUESTIONS // parts) or budget < 0:
             notes[f"{task}: the first {count} of {questions} questions are here."] = None
             return
-        budget -= sum(map(len, (item[3], item[4], *item[5])))
-        yield item
+        budget -= _length(item)
+        yield item, number
 
 
-def _items(group: int, task: str, found: Sequence[Samples]) -> Iterator[list[Any]]:
+def _length(item: Sequence[Any]) -> int:
+    return sum(map(len, (item[3], item[4], *item[5])))
+
+
+def _items(part: _Part, found: Sequence[Samples]) -> Iterator[tuple[list[Any], int]]:
+    """Each question's item, and its number."""
     for number in sorted(set().union(*found)):
         asked = next(samples[number] for samples in found if number in samples)
-        answers = [samples.get(number) for samples in found]
-        yield [
-            group,
-            task,
-            str(asked["doc"].get("id", number)),
-            cut(question(asked)),
-            cut(str(asked.get("target", ""))),
-            [cut(str(first_text(answer["resps"]))) if answer else "" for answer in answers],
-            [_verdict(answer) if answer else None for answer in answers],
-        ]
+        said = [_said(samples.get(number)) for samples in found]
+        item = [part.group, part.task, str(asked["doc"].get("id", number)), cut(question(asked))]
+        item += [cut(str(asked.get("target", ""))), [text for text, _ in said], [verdict for _, verdict in said]]
+        yield item, number
+
+
+def _said(answer: Json | None) -> tuple[str, float | None]:
+    """An answer and its verdict."""
+    return (cut(str(first_text(answer["resps"]))), _verdict(answer)) if answer else ("", None)
 
 
 def recorded(source: Source, task: str, address: str | None, cache: dict[str, Samples]) -> Samples:

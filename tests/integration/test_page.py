@@ -108,6 +108,23 @@ def test_samples_are_searched_and_chosen(page: Page, small: Path) -> None:
         assert "good" in marks[0] and "bad" in marks[2]
 
 
+def test_the_reader_chooses_the_seed(page: Page, small: Path) -> None:
+    _open(page, small)
+    page.get_by_label("Search").fill("question 7 micro_text")
+    _count(page, "1")
+    card = page.locator(".sample")
+    assert "sdft 1 0 says" in card.inner_text() and "(seed 0)" in card.inner_text()
+    page.locator("#seed").select_option("seed 1")
+    assert "sdft 1 1 says" in card.inner_text() and "vanilla 1 1 says" in card.inner_text()
+    assert "seed LM says" in card.inner_text()  # which has no training seed
+    page.get_by_label("Search").fill("question 7 micro_text sdft 1 0 says")
+    _count(page, "0")  # what is not shown is not found
+    page.locator("#seed").select_option("seed 0")
+    _count(page, "1")
+    page.locator(".sample").click()
+    assert "sdft 1 0 says" in page.locator("#whole-text").inner_text()
+
+
 def test_dark_mode_follows_the_system_and_the_button_and_is_kept(page: Page, small: Path) -> None:
     _open(page, small)
     paper = "getComputedStyle(document.body).backgroundColor"
@@ -166,6 +183,7 @@ def test_200_runs_and_20000_samples_are_few_elements(page: Page, big: Path) -> N
     _open(page, big)
     assert page.locator("#results table").first.locator("tbody tr").count() == 201
     assert page.locator("#count").inner_text() == "20,000 of 20,000 samples"
+    assert not page.locator("#seed").is_visible()  # of one seed there is nothing to choose
     assert page.locator(".sample").count() < 20
     assert page.evaluate("document.querySelectorAll('*').length") < 15_000
     page.locator("#list").focus()

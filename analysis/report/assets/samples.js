@@ -1,14 +1,16 @@
 // The samples: only those in sight are elements. Each has one height, told by page.css.
-const samples = { groups: [], items: [], shown: [], haystack: null, active: -1 };
+const samples = { seeds: [], groups: [], items: [], shown: [], haystack: null, active: -1 };
 const list = () => document.getElementById("list");
 
 function loadSamples(text) {
   const data = JSON.parse(text);
-  Object.assign(samples, { groups: data.groups, items: data.items, haystack: null, active: -1 });
+  Object.assign(samples, { seeds: data.seeds, groups: data.groups, items: data.items, haystack: null, active: -1 });
   fill("task", [["", "all tasks"], ...tasksOf(data)]);
   const rows = new Set(data.groups.flatMap((group) => group.rows.slice(1)));
   const tuned = [...rows].filter((name) => !name.startsWith("vanilla"));
   fill("tuned", (tuned.length ? tuned : [...rows]).map((name) => [name, name]));
+  fill("seed", data.seeds.map((seed) => [seed, `seed ${seed}`]));
+  document.getElementById("seed").parentElement.hidden = data.seeds.length < 2;
   document.getElementById("sample-notes").replaceChildren(...data.notes.map((note) => element("p", note)));
   chooseSamples();
 }
@@ -20,6 +22,14 @@ function tasksOf(data) {
     found.set(`${group} ${task}`, name);
   }
   return [...found];
+}
+
+// Where the answers of a row lie: those of the chosen seed, of a row that has none those of its first; -1: nowhere.
+function column(group, row) {
+  const { columns } = samples.groups[group];
+  const seed = Number(chosen("seed"));
+  const own = columns.findIndex(([of, told]) => of === row && told === seed);
+  return own >= 0 ? own : columns.findIndex(([of]) => of === row);
 }
 
 // The rows that stand side by side: seed LM, vanilla, and the tuned one that was chosen, each where the group has it.
@@ -35,13 +45,13 @@ const isGood = (verdict) => verdict !== null && verdict >= 0.5;
 function passes(item) {
   const [group, , , , , , verdicts] = item;
   const rows = samples.groups[group].rows;
-  const tuned = verdicts[rows.indexOf(chosen("tuned"))] ?? null;
+  const tuned = verdicts[column(group, rows.indexOf(chosen("tuned")))] ?? null;
   const seed = verdicts[0];
   switch (chosen("which")) {
     case "lost": return seed !== null && tuned !== null && isGood(seed) && !isGood(tuned);
     case "won": return seed !== null && tuned !== null && !isGood(seed) && isGood(tuned);
     case "differ": {
-      const vanilla = verdicts[rows.findIndex((name) => name.startsWith("vanilla"))] ?? null;
+      const vanilla = verdicts[column(group, rows.findIndex((name) => name.startsWith("vanilla")))] ?? null;
       return vanilla !== null && tuned !== null && isGood(vanilla) !== isGood(tuned);
     }
     default: return true;
@@ -52,8 +62,9 @@ function chooseSamples() {
   const words = chosen("search").toLowerCase().split(/\s+/).filter(Boolean);
   const task = chosen("task");
   if (words.length && !samples.haystack) {
-    samples.haystack = samples.items.map(([, name, id, question, reference, answers]) =>
-      [name, id, question, reference, ...answers].join("\n").toLowerCase());
+    const places = samples.groups.map((one, group) => one.rows.map((_, row) => column(group, row)));
+    samples.haystack = samples.items.map(([group, name, id, question, reference, answers]) =>
+      [name, id, question, reference, ...places[group].map((place) => answers[place])].join("\n").toLowerCase());
   }
   samples.shown = [];
   samples.items.forEach((item, place) => {
@@ -106,12 +117,16 @@ function sampleCard(place) {
 function answerBlock(group, row, answers, verdicts) {
   const block = element("div");
   const { rows, looks } = samples.groups[group];
+  const place = column(group, row);
   const name = element("strong", rows[row], looks[row]);
-  if (verdicts[row] !== null) {
-    const good = isGood(verdicts[row]);
+  const seed = samples.groups[group].columns[place]?.[1] ?? null;
+  if (seed !== null && samples.seeds.length > 1) name.append(` (seed ${seed})`);
+  const verdict = verdicts[place] ?? null;
+  if (verdict !== null) {
+    const good = isGood(verdict);
     name.append(" ", element("span", good ? "✓ good" : "✗ bad", good ? "verdict-good" : "verdict-bad"));
   }
-  block.append(name, element("p", answers[row] || "(empty)"));
+  block.append(name, element("p", answers[place] || "(empty)"));
   return block;
 }
 
@@ -153,6 +168,10 @@ function startSamples() {
   document.getElementById("search").addEventListener("input", () => {
     clearTimeout(typing);
     typing = setTimeout(chooseSamples, 120);
+  });
+  document.getElementById("seed").addEventListener("change", () => {
+    samples.haystack = null;
+    chooseSamples();
   });
   for (const id of ["task", "which", "tuned"]) document.getElementById(id).addEventListener("change", chooseSamples);
   list().addEventListener("scroll", showSamples, { passive: true });

@@ -111,16 +111,34 @@ def test_of_many_rows_the_headline_tells_that_it_chose(tmp_path: Path) -> None:
 
 def test_samples_stand_side_by_side_with_verdicts(source: Source) -> None:
     found = samples(source)
-    assert found["groups"] == [
-        {"heading": "micro_math on micro", "rows": ["seed LM", "vanilla", "SDFT"], "looks": ["seed", "vanilla", "sdft"]}
-    ]
+    rows = {"rows": ["seed LM", "vanilla", "SDFT"], "looks": ["seed", "vanilla", "sdft"]}
+    columns = [[0, None], [1, 0], [2, 0], [1, 1], [2, 1]]
+    assert found["groups"] == [{"heading": "micro_math on micro", **rows, "columns": columns}]
+    assert found["seeds"] == [0, 1]
     assert len(found["items"]) == 40 and found["notes"] == []
     group, task, name, question, reference, answers, verdicts = found["items"][0]
     assert (group, task, name, reference) == (0, TASKS[2], f"{TASKS[2]}-0", "It is 0.")
     assert question.startswith("Question 0 of ")
-    assert [answer.split(" says")[0] for answer in answers] == ["seed LM", "vanilla 1 0", "sdft 1 0"]
-    scores = [json.loads((source.store.path(job.scores[task]) / "scores.json").read_text()) for job in source.jobs[::2]]
+    who = ["seed LM", "vanilla 1 0", "sdft 1 0", "vanilla 1 1", "sdft 1 1"]
+    assert [answer.split(" says")[0] for answer in answers] == who
+    by_seed = sorted(source.jobs, key=lambda job: job.seed)  # vanilla first
+    scores = [json.loads((source.store.path(job.scores[task]) / "scores.json").read_text()) for job in by_seed]
     assert verdicts[1:] == [score["items"][0]["safe_rate"] for score in scores]
+
+
+def test_seeds_that_a_page_has_no_room_for_are_left_out_and_said_to_be(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = samples(source)
+    one = sum(len("".join([item[3], item[4], *item[5][:3]])) for item in whole["items"])
+    both = one + sum(len("".join(item[5][3:])) for item in whole["items"])
+    monkeypatch.setattr("analysis.report.samples.CHARACTERS", both)
+    assert samples(source) == whole
+    monkeypatch.setattr("analysis.report.samples.CHARACTERS", both - 1)
+    found = samples(source)
+    assert found["seeds"] == [0] and found["groups"][0]["columns"] == [[0, None], [1, 0], [2, 0]]
+    assert [item[5] for item in found["items"]] == [item[5][:3] for item in whole["items"]]
+    assert found["notes"] == ["The answers of 1 of 2 training seeds are here; the page has no room for more."]
 
 
 def test_long_texts_and_lists_are_cut_and_said_to_be(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
