@@ -139,7 +139,8 @@ class Tracking:
         remark = f"warning: W&B: {redact(told['remark'], os.environ)}; " if told.get("remark") else ""
         if told.get("mode") == "offline" and list(self._home.glob("offline-run-*")):
             return f"{remark}W&B: logged offline; to upload: wandb sync {shlex.quote(str(self._home))}/offline-run-*"
-        return f"W&B: {told['logged']} runs logged online" if told.get("logged") else None
+        runs = "1 run" if told.get("logged") == 1 else f"{told.get('logged')} runs"
+        return f"W&B: {runs} logged online" if told.get("logged") else None
 
     def _leave(self) -> tuple[str, str | None]:
         """What the child said, and why it did not come to its end."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
 import pytest
 
 from tests.recipe.conftest import SMALL, Bench, kill_main
+from tests.wandb_server import healthy
 
 pytestmark = pytest.mark.recipe
 
@@ -35,6 +37,18 @@ def test_a_killed_run_is_one_run_and_tells_no_secret(bench: Bench, monkeypatch: 
     (logged,) = runs.glob("offline-run-*")
     assert "wandb sync" in bench.run(*JOB).stdout  # all hits: nothing is new
     assert list(runs.glob("offline-run-*")) == [logged]
+
+    with healthy() as (address, told):
+        online = bench.env | {"WANDB_BASE_URL": address, "NO_PROXY": "127.0.0.1"}
+        ended = bench.run(*JOB, "tracker.mode=online", env=online)
+    assert "W&B: 1 run logged online" in ended.stdout
+    (key,) = told.runs
+    assert logged.name.endswith(f"-{key}") and not logged.exists()  # it is that run, and the server has it now
+    (curve,) = bench.store.glob("train/*/curve.jsonl")
+    trained = [json.loads(line)["loss"] for line in curve.read_text().splitlines()]
+    assert [row["train/loss"] for row in told.history(key) if "train/loss" in row] == pytest.approx(trained)
+    assert told.config(key)["method"]["name"] == "vanilla"
+    assert "seed_eval/micro_math/accuracy" in told.summary(key)
 
     for path in bench.folder.rglob("*"):
         assert not path.is_file() or b"CANARY" not in path.read_bytes(), path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import json
@@ -23,6 +24,7 @@ from sdft_exp.config import TrackerConfig
 from sdft_exp.tracking.handing import TrackedRun, Tracking
 from sdft_exp.tracking.mode import choose_mode
 from tests.unit.tracking.artifacts import job_of_store, write_store
+from tests.wandb_server import healthy
 
 KEY = "0" * 20 + "c0ffee" + "0" * 14
 
@@ -238,6 +240,45 @@ def test_a_server_that_is_down_means_offline_with_one_line(
     assert message.startswith("warning: W&B: ") and told in message and "wandb sync" in message
     (logged,) = offline_runs(tmp_path / "out")
     assert any(record["type"] == "exit" for record in records(logged))
+    for path in (tmp_path / "out").rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+    wait_for(lambda: not services(tmp_path))
+
+
+@pytest.mark.integration
+def test_a_healthy_server_gets_config_curve_figures_and_what_each_was_made_of(
+    run: TrackedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with healthy() as (address, told):
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        monkeypatch.setenv("WANDB_BASE_URL", address)
+        assert track(tracker(mode="online"), [run], tmp_path / "out") == "W&B: 1 run logged online"
+        assert told.unknown == []
+        first = told.history(run.key)
+        changed = replace(run, config=run.config | {"seed": 2})
+        assert track(tracker(mode="online"), [changed], tmp_path / "out") == "W&B: 1 run logged online"
+    assert list(told.runs) == [run.key] and told.exits == {run.key: 0}
+    assert told.keys == {"Basic " + base64.b64encode(f"api:{KEY}".encode()).decode()}
+    upserted = told.runs[run.key]
+    assert (upserted["groupName"], upserted["jobType"]) == ("my_sweep", "sdft")
+    config = told.config(run.key)
+    assert (config["generation"], config["seed"]) == ({"batch_tokens": 4096}, 2)
+    assert config["judge"]["api_key"] == "[redacted]"
+    curve = [(row["train/step"], row["train/loss"]) for row in first if "train/loss" in row]
+    assert curve == [(1, 1), (2, 0.5), (3, pytest.approx(1 / 3))]
+    again = [row["train/step"] for row in told.history(run.key) if "train/loss" in row]
+    assert again == [1, 2, 3]  # logged twice, it is one curve
+    summary = told.summary(run.key)
+    assert (summary["eval/math/accuracy"], summary["change/target"]) == (1, pytest.approx(2 / 3, abs=1e-6))
+    assert (told.artifacts["adapter-0123456789abcdef"]["type"], told.artifacts["results"]["state"]) == (
+        "model",
+        "COMMITTED",
+    )
+    (taken,) = set(told.used)
+    assert taken.startswith("training-set-micro_math-")  # an input of the run, from which the adapter descends
+    rows = json.loads(next(told.files[path] for path in told.files if path.endswith("samples/math.table.json")))
+    assert rows["data"][0] == ["q0", "What is 0?", "0", "s0", "v0", "t0"]
+    assert not offline_runs(tmp_path / "out")
     for path in (tmp_path / "out").rglob("*"):
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
     wait_for(lambda: not services(tmp_path))
