@@ -1,6 +1,7 @@
 """One run: `python main.py`. A sweep: `python main.py -m method.mix_ratio=0,0.25,0.5,1`. See README.md."""
 
 import os
+import shlex
 import sys
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors reach `main` below and become one line
@@ -12,6 +13,8 @@ from sdft_exp.compose import MISTAKES, cannot_make_sweep_folder, explain, regist
 from sdft_exp.errors import ConfigError, UserError
 from sdft_exp.processes import SIGNALLED
 from sdft_exp.stopping import Stopped, listen
+from sdft_exp.tracking.redact import redact
+from sdft_exp.verbose import take
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -37,10 +40,18 @@ def refuse(error: Exception) -> None:
     sys.exit(error.exit_code if isinstance(error, UserError) else 2)
 
 
+def go_on() -> str:
+    """How to go on from here: this command again, shown where there is no secret in it."""
+    words = sys.argv[1:]
+    shown = "" if redact(words, os.environ) != words else f": python main.py {shlex.join(words)}".rstrip()
+    return f"to go on from here, run the same command again{shown}"
+
+
 def main() -> None:
     """Compose, judge, plan, run; a mistake of the user's is one line and an exit code of 2."""
     register_resolvers()
     listen()
+    take(sys.argv)
     try:
         task()
     except (UserError, *MISTAKES) as error:
@@ -51,10 +62,10 @@ def main() -> None:
             raise
         refuse(told)
     except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on from here", file=sys.stderr)
+        print(f"interrupted: {go_on()}", file=sys.stderr)
         sys.exit(130)
     except Stopped as stopped:
-        print(f"{stopped}: run the same command again to go on from here", file=sys.stderr)
+        print(f"{stopped}: {go_on()}", file=sys.stderr)
         sys.exit(SIGNALLED + stopped.number)
     finally:
         tidy_sweep()

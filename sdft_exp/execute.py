@@ -96,6 +96,7 @@ def _walk(
 ) -> None:
     waiting = {stage.address: stage for stage in missing}
     elsewhere: dict[str, float] = {}  # address -> when to look again at what another process computes
+    at_work: dict[str, Step] = {}  # what was last told of each
     running = 0
     while waiting or running:
         unmade = {stage.address for stage in missing} - set(records)
@@ -109,21 +110,26 @@ def _walk(
                 del waiting[address]
                 pool.start(stage)
                 running += 1
+                at_work.setdefault(address, Step(stage, 0, 0, "starting"))
         if not running and not waiting:
             return
         if not running:
             time.sleep(RETRY_SECONDS / 5)
         for event in pool.events(timeout=RETRY_SECONDS):
+            address = event.stage.address
             if isinstance(event, Step):
-                tell(event)
+                at_work[address] = event
                 continue
             running -= 1
-            address = event.stage.address
             if event.ending == "busy":
                 elsewhere[address] = time.monotonic() + RETRY_SECONDS
                 waiting[address] = event.stage
+                at_work[address] = Step(event.stage, 0, 0, "waiting for another process, which makes it")
             else:
+                at_work.pop(address, None)
                 note(_record(event, address in elsewhere))
+        for step in at_work.values():  # also those that nothing is new of: whoever looks on can tell that time passes
+            tell(step)
 
 
 def _record(done: Done, was_busy: bool) -> Record:

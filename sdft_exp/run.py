@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from sdft_exp.compose import folder_name, run_config, without_folders
 from sdft_exp.config import RunConfig
-from sdft_exp.display import Display
+from sdft_exp.display import Display, open_console
 from sdft_exp.errors import ConfigError
-from sdft_exp.execute import Listener, Record, execute
+from sdft_exp.execute import Listener, Record, Status, execute
 from sdft_exp.jobs import Job, check_jobs, report_job, row_values
+from sdft_exp.pace import duration
 from sdft_exp.plan import Plan, plan, plan_one, plan_table, price
 from sdft_exp.processes import cuda_devices
 from sdft_exp.report.terminal import print_table
@@ -25,6 +29,7 @@ from sdft_exp.stages import report
 from sdft_exp.store import Store, version_differences
 from sdft_exp.tracking.handing import Tracking
 from sdft_exp.tracking.told import Telling
+from sdft_exp.verbose import verbose
 from sdft_exp.workers import Step, traceback_path
 
 
@@ -103,12 +108,12 @@ def run_jobs(composed: Sequence[DictConfig], overrides: Sequence[Sequence[str]],
 
 def begin(sweep: Sweep, store: Store) -> Console:
     """Make the folder of the results and say what will run; returns where to go on saying things."""
-    console = Console()
+    console = open_console()
     with writing(sweep.folder):
         sweep.folder.mkdir(parents=True, exist_ok=True)
         write_plan(sweep.folder, sweep.jobs, sweep.planned, store, sys.argv[1:])
     _warn_of_versions(sweep.planned, store, console)
-    console.print(sweep.overview, markup=False, highlight=False, soft_wrap=True)
+    _say(console, sweep.overview)
     return console
 
 
@@ -127,8 +132,9 @@ def finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listene
 def _finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listener], object], telling: Telling) -> int:
     jobs, planned, folder, title = sweep.jobs, sweep.planned, sweep.folder, sweep.title
     records: dict[str, Record] = {}
+    started = time.monotonic()
     try:
-        with Display(console, len(planned.missing) + 1) as display:  # and the report
+        with Display(console, len(planned.missing) + 1, store.root) as display:  # and the report
 
             def tell(event: Record | Step) -> None:
                 if isinstance(event, Record):
@@ -156,9 +162,14 @@ def _finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listen
         _print_papers_table(sweep, store, console)
     message = telling.end(table, [job.label for job in finished])
     if message:
-        console.print(message, markup=False, soft_wrap=True)
+        _say(console, message)
+    counts = Counter(record.status for record in records.values())
+    told = ", ".join(f"{counts[status]} {status}" for status in get_args(Status) if counts[status])
+    _say(console, f"{title}: ended after {duration(time.monotonic() - started)}; stages: {told}")
     left = f"report.html, report.md, summary.json, summary.csv, figure.png, {moved}" if summary is not None else ""
-    console.print(f"results: {folder}: {left}stages.json", markup=False, soft_wrap=True)
+    _say(console, f"results: {folder}: {left}stages.json")
+    if verbose():
+        _say(console, f"artifacts: {store.root}")
     failure = _failures(jobs, finished, records, table)
     if failure:
         print(f"error: {failure}", file=sys.stderr)
@@ -238,7 +249,14 @@ def _print_tracebacks(records: Mapping[str, Record], store: Store, console: Cons
     for record in records.values():
         path = traceback_path(store, record.stage)
         if record.status == "failed" and path.is_file():
-            console.print(f"{record.stage.name} failed; its traceback: {path}", markup=False, soft_wrap=True)
+            told = f"{record.stage.name} failed; its traceback: {path}"
+            if verbose():
+                told += "\n" + path.read_text(encoding="utf-8").rstrip()
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _warn_of_versions(planned: Plan, store: Store, console: Console) -> None:
@@ -248,9 +266,8 @@ def _warn_of_versions(planned: Plan, store: Store, console: Console) -> None:
             for difference in version_differences(store.manifest(address)):
                 differing[difference] = differing.get(difference, 0) + 1
     for difference, count in sorted(differing.items()):
-        console.print(
+        _say(
+            console,
             f"warning: {count} artifacts are reused across library versions ({difference}); "
             "paths.strict_versions=true makes them again",
-            markup=False,
-            soft_wrap=True,
         )

@@ -108,7 +108,7 @@ def _by_judge(judge: Judge, records: Sequence[Record], path: Path, replies: Path
 
 
 def _tell(done: int, total: int, what: str) -> None:
-    if sys.stderr.isatty():
+    if total and sys.stderr.isatty():
         print(f"\r{done} of {total} {what}", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
 

@@ -19,6 +19,7 @@ from sdft_exp import journal as journals
 from sdft_exp.errors import UserError
 from sdft_exp.models.load import release
 from sdft_exp.processes import cuda_devices, death, end_with
+from sdft_exp.verbose import verbose
 
 
 class Work(Protocol):
@@ -115,7 +116,8 @@ def _work(connection: Connection, parent: int, device: str | None, task: tuple[W
     end_with(parent)
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
-    warnings.filterwarnings("ignore", category=FutureWarning)  # between the libraries; nothing a user can act on
+    if not verbose():
+        warnings.filterwarnings("ignore", category=FutureWarning)  # between the libraries; nothing a user can act on
     work, pieces, journal = task
     with contextlib.suppress(BrokenPipeError):
         try:

@@ -23,6 +23,8 @@ _CARRIERS = (
     "sdft_exp.owner",
     "sdft_exp.data.cost",
     "sdft_exp.estimate",
+    "sdft_exp.progress",
+    "sdft_exp.verbose",
     "sdft_exp.training.obstacles",
     "sdft_exp.training.ranks",  # what it starts has its own place in the key, as has what the next one says
     "sdft_exp.training.zero",
@@ -35,7 +37,10 @@ def unkeyed(**kwargs: Any) -> Any:
 
 
 class Progress(Protocol):
-    """Told by a stage at work how far it is: `done` of `total` items of `what` ("rows", "steps", "prompts")."""
+    """Told by a stage at work how far it is: `done` of `total` items of `what` ("rows", "steps", "prompts").
+
+    With a total of 0 nothing can be counted, and `what` says what it is at: "loading the model".
+    """
 
     def __call__(self, done: int, total: int, what: str) -> None: ...
 

@@ -11,6 +11,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import traceback
 import warnings
@@ -24,9 +25,11 @@ from typing import Any, Literal
 
 from sdft_exp.errors import UserError
 from sdft_exp.processes import SIGNALLED, death, end_with
+from sdft_exp.progress import told_to
 from sdft_exp.stage import Stage
 from sdft_exp.stopping import Stopped, asked, listen
 from sdft_exp.store import Busy, Store
+from sdft_exp.verbose import verbose
 
 PATIENCE = 10.0  # seconds that workers have for saving what they can, where nobody says otherwise
 RETRY_SECONDS = 0.5  # between two looks at a stage that another process computes
@@ -50,7 +53,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Step:
-    """How far a stage at work is."""
+    """How far a stage at work is; where `total` is 0, `what` says what it is at."""
 
     stage: Stage
     done: int
@@ -83,12 +86,19 @@ class Pool:
     def __enter__(self) -> Pool:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for worker in self.workers:
             if worker.stage is None:
                 worker.connection.close()
             else:  # left at work: an error, Ctrl-C or a signal in the parent
                 worker.process.terminate()
+        left = [worker.stage.name for worker in self.workers if worker.stage is not None]
+        if left and kind is KeyboardInterrupt:
+            print(
+                f"interrupted: {', '.join(left)} at work; saving what there is, {self.patience:g} s at most "
+                "(Ctrl-C again: at once)",
+                file=sys.stderr,
+            )
         until = time.monotonic() + self.patience
         try:
             for worker in self.workers:
@@ -160,7 +170,8 @@ def _work(connection: Connection, root: Path, device: str | None, parent: int) -
     end_with(parent)
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
-    warnings.filterwarnings("ignore", category=FutureWarning)  # between the libraries; nothing a user can act on
+    if not verbose():
+        warnings.filterwarnings("ignore", category=FutureWarning)  # between the libraries; nothing a user can act on
     store = Store(root)
     listen()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal's: the parent then asks us to stop
@@ -183,14 +194,15 @@ def _make(store: Store, stage: Stage, connection: Connection) -> Done:
         nonlocal last
         if asked():  # nobody reads the line any more
             return
-        if time.monotonic() - last >= _REPORT_SECONDS or done == total:
+        if time.monotonic() - last >= _REPORT_SECONDS or done == total or not total:
             last = time.monotonic()
             connection.send(Step(stage, done, total, what))
 
     inputs = {role: store.path(source.address) for role, source in stage.inputs.items()}
     module: Any = importlib.import_module(f"sdft_exp.stages.{stage.name}")
     try:
-        made = store.produce(stage, lambda out: module.run(stage.params, inputs, out, progress))
+        with told_to(progress):
+            made = store.produce(stage, lambda out: module.run(stage.params, inputs, out, progress))
     except Busy:
         return Done(stage, "busy", "", 0.0)
     except UserError as error:

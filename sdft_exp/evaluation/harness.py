@@ -25,6 +25,7 @@ from tqdm import tqdm
 from sdft_exp.errors import UserError
 from sdft_exp.evaluation import lm_eval_tasks
 from sdft_exp.tasks import registry
+from sdft_exp.verbose import verbose
 
 # Of metrics that have no closed form; those of ours are means.
 BOOTSTRAPS = 1000
@@ -120,7 +121,8 @@ class _Verdicts(FilterEnsemble):
 
 
 def _quiet() -> None:
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    if not verbose():
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)
     # It draws a bar for each task it builds and takes no word against it.
     lm_eval.api.task.tqdm = functools.partial(tqdm, disable=True)
 

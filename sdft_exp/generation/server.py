@@ -29,6 +29,7 @@ from sdft_exp.generation import guard
 from sdft_exp.generation.engines import Command
 from sdft_exp.models import load
 from sdft_exp.models.identity import ModelRef
+from sdft_exp.progress import tell
 
 _LOOK_SECONDS = 0.1
 _NOTICE_SECONDS = 2.0  # in which the guard of a server that died tells so
@@ -75,6 +76,7 @@ def serve(ref: ModelRef, adapter: Path | None, command: Command) -> Served:
     end()
     if "torch" in sys.modules:  # else no model was loaded here, and the import would take its time
         load.release()
+    tell(0, 0, f"starting {command.program}")
     served = _start(ref, adapter, command)
     _kept.update(key=key, served=served)
     try:

@@ -11,6 +11,7 @@ from typing import Any
 from sdft_exp.data.tokenizer_files import TOKENIZER_FILES, tokenizer_folder
 from sdft_exp.errors import ConfigError
 from sdft_exp.models.identity import ModelRef
+from sdft_exp.progress import tell
 
 _MODEL_FILES = ("config.json", "generation_config.json")  # the model writes its own
 
@@ -39,7 +40,9 @@ def save_merged(seed: ModelRef, adapter: Path, folder: Path) -> None:
     from sdft_exp.models.load import read_model, release
 
     release()
-    save_model(attach_adapter(read_model(seed), adapter).merge_and_unload(), folder, seed)
+    model = read_model(seed)
+    tell(0, 0, "merging the adapter and writing the model")
+    save_model(attach_adapter(model, adapter).merge_and_unload(), folder, seed)
 
 
 def hub_folder(ref: ModelRef) -> Path:

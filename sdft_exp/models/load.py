@@ -11,6 +11,8 @@ from typing import Any
 from sdft_exp.data.encode import Encoder, load_encoder
 from sdft_exp.errors import ConfigError
 from sdft_exp.models.identity import ModelRef
+from sdft_exp.progress import tell
+from sdft_exp.verbose import verbose
 
 SMALL = 100_000_000  # parameters under which a second thread costs more than it gives on a busy machine
 
@@ -44,8 +46,10 @@ def read_model(ref: ModelRef) -> Any:
 
     # transformers declares a model alone, whatever output_loading_info says.
     from_pretrained: Any = transformers.AutoModelForCausalLM.from_pretrained
-    transformers.utils.logging.set_verbosity_error()
+    if not verbose():
+        transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    tell(0, 0, f"loading the model{_size(ref)}")
     try:
         model, loaded = from_pretrained(
             ref.path,
@@ -62,6 +66,12 @@ def read_model(ref: ModelRef) -> Any:
         lacking = sorted(loaded["missing_keys"])
         raise ConfigError(f"model.path={ref.path}: lacks {len(lacking)} weights, {lacking[0]} say; save it again")
     return model.to(device_of(ref)).eval()
+
+
+def _size(ref: ModelRef) -> str:
+    """`, 13.5 GB` of a folder's weights; "" of a hub model, whose files may not be here yet."""
+    size = sum(path.stat().st_size for path in Path(ref.path).glob("*.safetensors"))
+    return f", {size / 1e9:.1f} GB" if size >= 5e7 else f", {size / 1e6:.1f} MB" if size else ""
 
 
 def release() -> None:

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from rich.console import Console
-
+from sdft_exp.display import Display, open_console
 from sdft_exp.errors import UserError
 from sdft_exp.execute import Listener, Record, Status, execute
 from sdft_exp.plan import Node, Plan
@@ -97,18 +96,21 @@ def _make(stages: tuple[Stage, ...], terms: Terms) -> int:
         if refusal:
             _fail(stages, store, terms, refusal)
             return 1
+    plan = Plan({stage.address: Node(stage, 1, store.verify(stage.address)) for stage in stages})
+    display = Display(open_console(), len(plan.missing), store.root)
     current: Stage | None = None
     shown = 0.0
 
     def tell(event: Record | Step) -> None:
         nonlocal current, shown
+        with contextlib.suppress(OSError):  # no room for the log, where the store may have some
+            display(event)
         if isinstance(event, Record):
             told = {"status": event.status, "reason": event.reason, "seconds": round(event.seconds, 3)}
             note(terms.sweep, event.stage, "end", job=own, **told)
-            _say(f"{event.status} {event.stage.name} {event.stage.label} {event.reason}".rstrip())
             look(terms.sweep)
             return
-        if current != event.stage:
+        if current != event.stage and event.total:
             current = event.stage
             note(terms.sweep, event.stage, "begin", job=own, at=event.done, of=event.total, what=event.what)
         if time.monotonic() - shown >= _STEP_SECONDS:
@@ -116,7 +118,6 @@ def _make(stages: tuple[Stage, ...], terms: Terms) -> int:
             look(terms.sweep)
             note_step(terms.sweep, event.stage, event.done, event.total, event.what)
 
-    plan = Plan({stage.address: Node(stage, 1, store.verify(stage.address)) for stage in stages})
     for stage in plan.missing[:1]:
         note(terms.sweep, stage, "start", job=own, restarts=restarts(), host=platform.node())
     records = execute(plan, store, workers=1, jobs=1, device=terms.device, tell=tell, patience=terms.patience)
@@ -131,7 +132,7 @@ def _report(sweep: Sweep, terms: Terms) -> int:
         for address, node in sweep.planned.nodes.items():
             tell(Record(node.stage, "hit", "", 0.0) if node.hit else _record(node.stage, found[address]))
 
-    return finish(sweep, Store(terms.store), Console(), tell_all)
+    return finish(sweep, Store(terms.store), open_console(), tell_all)
 
 
 def _record(stage: Stage, standing: Standing) -> Record:

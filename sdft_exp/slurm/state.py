@@ -129,7 +129,7 @@ def note_step(sweep: Path, stage: Stage, done: int, total: int, what: str) -> No
     path = _events_path(sweep, stage.address).with_suffix(".step")
     beside = path.with_suffix(f".{os.getpid()}")
     with contextlib.suppress(OSError):
-        beside.write_text(f"{done}/{total} {what}", encoding="utf-8")
+        beside.write_text(f"{done}/{total} {what}" if total else what, encoding="utf-8")
         beside.rename(path)
 
 

@@ -35,6 +35,7 @@ from sdft_exp.slurm.state import Ledger, Submitted, read_ledger
 from sdft_exp.stopping import deferred, hangups
 from sdft_exp.store import Store
 from sdft_exp.training.obstacles import NEEDS
+from sdft_exp.verbose import VARIABLE, verbose
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _REPORT = "report"
@@ -282,6 +283,7 @@ def _setup(settings: SlurmConfig, logs: Path) -> list[str]:
         "trap '' USR1 USR2",
         *settings.setup,
         f"export PYTHONPATH={shlex.quote(os.pathsep.join(path))}",
+        *([f"export {VARIABLE}=1"] if verbose() else []),  # clusters may hand no environment on
         "export SUBMITIT_EXECUTOR=slurm",
         shlex.join(["exec", sys.executable, "-u", "-m", "submitit.core._submit", str(logs)]),
     ]

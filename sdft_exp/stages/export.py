@@ -29,6 +29,5 @@ def run(params: Export, inputs: Mapping[str, Path], out: Path, progress: Progres
     """Write config, generation config and safetensors of the merged model, and the seed LM's tokenizer files."""
     from sdft_exp.models.folder import save_merged
 
-    progress(0, 1, "models")
     save_merged(params.model, inputs["train"] / "adapter", out)
     progress(1, 1, "models")

@@ -120,6 +120,7 @@ def run(params: Train, inputs: Mapping[str, Path], out: Path, progress: Progress
 
     rows = read_jsonl(inputs["mix"] / "train.jsonl")
     encoder = load_encoder(params.model.path, params.model.revision)
+    progress(0, 0, f"encoding {len(rows)} rows")
     examples = _examples(params, rows, encoder, _context(params.model))
     release()
     train = _alone if params.zero is None else _in_processes

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Literal
 
 from sdft_exp.errors import UserError
+from sdft_exp.progress import tell
 
 SECONDS = 10.0  # bigcode-evaluation-harness: LANGUAGE_TO_TIMEOUT["python"]
 MEMORY = 512 << 20
@@ -122,8 +123,12 @@ def run_many(
     programs: Sequence[str], workers: int | None = None, *, seconds: float = SECONDS, memory: int = MEMORY
 ) -> list[Outcome]:
     """Run programs, `workers` at once (one a processor if None); the outcomes in the order of the programs."""
+    outcomes = []
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(functools.partial(run, seconds=seconds, memory=memory), programs))
+        for outcome in pool.map(functools.partial(run, seconds=seconds, memory=memory), programs):
+            outcomes.append(outcome)
+            tell(len(outcomes), len(programs), "programs")
+    return outcomes
 
 
 def _command(seconds: float, memory: int) -> list[str]:

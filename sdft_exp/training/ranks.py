@@ -50,6 +50,7 @@ def train_in_processes(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     write_work(folder, work, examples)
+    progress(0, 0, f"starting {work.processes} processes, each of which loads the model")
     with deferred(), (folder / LOG).open("wb") as log:
         child = subprocess.Popen(
             command(folder, gpus, nodes, os.environ, _free_port() if nodes > 1 else 0),

@@ -50,6 +50,7 @@ class Bench:
             timeout=600,
         )
         assert ended.returncode == code, ended.stdout + ended.stderr
+        assert "\x1b" not in ended.stdout + ended.stderr  # control codes are for terminals
         return ended
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import random
+import re
+import shlex
 import shutil
-import signal
 import subprocess
+import termios
 import time
 
 import pytest
@@ -96,22 +100,37 @@ def test_two_processes_started_at_once_share_the_work(bench: Bench) -> None:
     assert any("waited" in pair for pair in shared.values())
 
 
-def test_ctrl_c_leaves_a_checkpoint_of_the_training_and_says_how_to_go_on(bench: Bench) -> None:
+def test_ctrl_c_in_a_terminal_leaves_a_checkpoint_and_says_how_to_go_on(bench: Bench) -> None:
     long = [word for word in JOB if word != "tuning.epochs=1"] + ["method=vanilla", "tuning.epochs=5000"]
+    arguments = ["-m", *long, "tuning.batch_size=1", "tuning.checkpoint_steps=1000000", "seed=0"]
+    ours, theirs = pty.openpty()
     running = subprocess.Popen(
-        bench.command([*long, "tuning.batch_size=1", "tuning.checkpoint_steps=1000000"]),
+        bench.command(arguments),
         cwd=bench.folder,
-        env=bench.env,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
+        env=bench.env | {"TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
         start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # ^C on it is SIGINT to all that it runs
     )
-    while not list(bench.store.glob(".partial/train-*/checkpoints")):
-        assert running.poll() is None
-        time.sleep(0.05)
-    time.sleep(3)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does, to all of them
-    _, said = running.communicate()
-    assert (running.returncode, said) == (130, "interrupted: run the same command again to go on from here\n")
+    os.close(theirs)
+    said, pressed = b"", False
+    while True:
+        try:
+            said += os.read(ours, 1 << 16)
+        except OSError:  # the last who had it open is gone
+            break
+        if not pressed and re.search(rb"\d+/\d+ steps, [\d.]+ steps/s, about \d+ \w+.* left", said):
+            os.write(ours, b"\x03")
+            pressed = True
+    os.close(ours)
+    assert running.wait() == 130
+    shown = said.decode()
+    assert "\x1b[?25l" in shown and "\x1b[?25h" in shown  # drawn anew in place, and the cursor is there again
+    assert "loading the model, 4.1 MB" in shown
+    assert "Traceback" not in shown
+    last, again = shown.splitlines()[-1], shlex.join([*arguments, f"paths.output={bench.folder}/outputs"])
+    assert "train at work; saving what there is" in shown
+    assert last.endswith(f"interrupted: to go on from here, run the same command again: python main.py {again}")
     assert len(list(bench.store.glob(".partial/train-*/checkpoints/*/whole.json"))) == 1

@@ -127,7 +127,7 @@ def test_a_killed_shared_stage_fails_what_needs_it_and_resume_makes_the_rest(ben
     planned = bench.run("-m", SUBMIT, *arguments, "plan=true").stdout
     assert "distill + select + mix" in planned
     assert not (bench.sweep / "slurm").exists()
-    bench.run("-m", SUBMIT, *arguments)
+    bench.run("-v", "-m", SUBMIT, *arguments)
     distilling = bench.job("distill")
     listed = subprocess.run(["squeue", "--me", "-h", "-o", "%i|%E"], capture_output=True, text=True, check=True).stdout
     assert f"afterok:{distilling}(unfulfilled)" in listed
@@ -142,6 +142,11 @@ def test_a_killed_shared_stage_fails_what_needs_it_and_resume_makes_the_rest(ben
     told = bench.tell("status", code=1)
     assert f"failed   distill  micro_chat: {reason}" in told
     assert "failed   answer   micro_math (micro_chat, ratio 1, seed 0): needs distill" in told
+
+    logs = "".join(path.read_text() for path in bench.sweep.glob("slurm/logs/*.out"))
+    assert "\x1b" not in logs  # lines in a file, whatever Slurm hands on of a terminal
+    (trained,) = (one for one in bench.ledger.stages if one.startswith("train/") and (bench.store / one).is_dir())
+    assert f"s  {bench.store / trained}" in logs  # -v goes along
 
     before = len(bench.ledger.jobs)
     bench.tell("resume")
