@@ -48,17 +48,8 @@ class AnsweringLM(TaskLM):
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         """One text a request. Length and sampling are the config's; the strings that end a text are the task's."""
-        assert self._task.template is not None  # the registry refuses a task that writes text without one
-        encoder = load_encoder(self._model.path, self._model.revision)
         keys = request_keys(requests)
-        asked = [
-            Request(
-                id=f"{name}/{doc_id}/{repeat}",
-                prompt=tuple(encoder.prompt(self._task.template, self._model.prompt_format, request.args[0])),
-                max_length=self._task.max_length,
-            )
-            for (name, doc_id, _, repeat), request in zip(keys, requests, strict=True)
-        ]
+        asked = _asked(self._task, self._model, requests)
         completions = generate(
             self._model,
             self._adapter,
@@ -70,7 +61,9 @@ class AnsweringLM(TaskLM):
             stop=tuple(requests[0].args[1]["until"]),
         )
         for (name, doc_id, _, repeat), done in zip(keys, completions, strict=True):
-            said = {"text": done.text, "finish": done.finish, "tokens": done.tokens}
+            said: dict[str, Any] = {"text": done.text, "finish": done.finish, "tokens": done.tokens}
+            if done.ids is not None:
+                said["ids"] = list(done.ids)
             if done.cut:  # the question did not fit the model's context
                 said["cut"] = done.cut
             self._record(name, doc_id, repeat, said)
@@ -90,6 +83,45 @@ class AnsweringLM(TaskLM):
     def _record(self, name: str, doc_id: int, repeat: int, said: dict[str, Any]) -> None:
         where = {"task": self._task.name} | ({"subtask": name} if name != self._task.name else {})
         self.answers.append({**where, "doc_id": doc_id, "repeat": repeat, **said})
+
+
+class AskedLM(TaskLM):
+    """Hears what is asked and says nothing. `requests` are those that the answers are to."""
+
+    def __init__(self, task: Task, model: ModelRef) -> None:
+        super().__init__()
+        self.requests: list[Request] = []
+        self._task = task
+        self._model = model
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        self.requests += _asked(self._task, self._model, requests)
+        return [""] * len(requests)
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        raise ValueError(f"{self._task.name}: compares likelihoods and has no text written")
+
+
+def _asked(task: Task, model: ModelRef, requests: list[Instance]) -> list[Request]:
+    assert task.template is not None  # the registry refuses a task that writes text without one
+    encoder = load_encoder(model.path, model.revision)
+    return [
+        Request(
+            id=f"{name}/{doc_id}/{repeat}",
+            prompt=tuple(encoder.prompt(task.template, model.prompt_format, request.args[0])),
+            max_length=task.max_length,
+        )
+        for (name, doc_id, _, repeat), request in zip(request_keys(requests), requests, strict=True)
+    ]
+
+
+def requests_of(
+    task: Task, model: ModelRef, split: str, limit: int | None, data: Path | None = None
+) -> dict[str, Request]:
+    """By `task/document/repeat`, the very requests that `write_answers` makes of a task that has texts written."""
+    lm = AskedLM(task, model)
+    run_task(lm, task.protocol, task.name, split, limit, scored=False, data=data)
+    return {request.id: request for request in lm.requests}
 
 
 def write_answers(

@@ -96,6 +96,7 @@ def _complete(
         end = next((place for place, token in enumerate(new) if token in encoder.eos_ids), len(new))
         spoken = new[: min(end, criteria.ends.get(row, end))]
         text, found = cut_at(encoder.decode(spoken), stop)
+        ids = _within(encoder, spoken, text) if found else spoken + new[end : end + 1]
         completions.append(
             Completion(
                 id=request.id,
@@ -103,6 +104,15 @@ def _complete(
                 finish="stop" if found or end < len(new) else "length",
                 tokens=len(spoken),
                 cut=len(request.prompt) - len(prompt),
+                ids=tuple(ids),
             )
         )
     return completions
+
+
+def _within(encoder: Encoder, spoken: list[int], text: str) -> list[int]:
+    """The tokens of `text`, what a stop string left of all that was `spoken`: none that reaches into the string."""
+    kept = len(spoken)
+    while len(encoder.decode(spoken[:kept])) > len(text):
+        kept -= 1
+    return spoken[:kept]

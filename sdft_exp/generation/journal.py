@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from sdft_exp import journal
 from sdft_exp.generation.requests import Completion
@@ -17,4 +18,9 @@ def append(path: Path, completions: Iterable[Completion]) -> None:
 
 def read(path: Path) -> dict[str, Completion]:
     """The completions by request id; see `sdft_exp.journal`."""
-    return {done.id: done for done in (Completion(**record) for record in journal.read(path))}
+    return {record["id"]: _completion(record) for record in journal.read(path)}
+
+
+def _completion(record: dict[str, Any]) -> Completion:
+    ids = record.pop("ids", None)
+    return Completion(**record, ids=None if ids is None else tuple(ids))

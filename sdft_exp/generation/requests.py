@@ -27,6 +27,8 @@ class Completion:
         finish: "stop" at an end token or a stop string, "length" at the limit of new tokens.
         tokens: new tokens, the end token not counted.
         cut: tokens of the prompt left out because it did not fit the model's context.
+        ids: the tokens of the text, and the end token where one ended it; None where a server told the text alone.
+            Read from the text again they may be others.
     """
 
     id: str
@@ -34,3 +36,4 @@ class Completion:
     finish: Literal["stop", "length"]
     tokens: int
     cut: int = 0
+    ids: tuple[int, ...] | None = None

@@ -89,9 +89,10 @@ def _sampling(config: RunConfig, task: registry.Task) -> Sampling:
 def run(params: Answer, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     """Write `answers.jsonl`: {"task", "doc_id", "repeat", "text", "finish", "tokens"}, in the order of the questions.
 
-    A question that did not fit the model's context also has "cut", the tokens left out of it. A task that compares
-    likelihoods writes "choice", "loglikelihood" (nats) and "greedy" in place of the text; one that consists of several
-    of lm-eval's tasks writes "subtask".
+    A text of engine hf has its "ids" beside it, the end token among them where one ended it; a question that did not
+    fit the model's context has "cut", the tokens left out of it. A task that compares likelihoods writes "choice",
+    "loglikelihood" (nats) and "greedy" in place of the text; one that consists of several of lm-eval's tasks writes
+    "subtask".
     """
     from sdft_exp.evaluation.answering import write_answers
 

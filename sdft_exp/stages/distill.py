@@ -88,6 +88,7 @@ def _prompt(encoder: Encoder, template: str, prompt_format: str, row: Mapping[st
 
 def _completion(done: Completion) -> dict[str, Any]:
     written = asdict(done)
+    del written["ids"]
     if written.pop("cut"):
         written |= {"text": "", "finish": OVERLONG, "tokens": 0}
     return written

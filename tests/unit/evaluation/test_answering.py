@@ -88,6 +88,8 @@ def test_the_file_holds_one_line_a_question_and_the_journal_is_gone(
         for doc_id in (0, 1)
     ]
     assert [request.id for request in asked["requests"]] == ["micro_math/0/0", "micro_math/1/0"]
+    again = answering.requests_of(MATH, tiny_ref, "dev", 2)
+    assert again == {request.id: request for request in asked["requests"]}
     assert (asked["adapter"], asked["sampling"], asked["stop"]) == (adapter, SAMPLED, ())
     assert [path.name for path in tmp_path.iterdir()] == ["answers.jsonl"]
 
@@ -164,3 +166,13 @@ def test_a_killed_process_is_taken_up_by_another(tmp_path: Path, tiny_ref: Model
     assert (killed / answering.TEXT_JOURNAL).stat().st_size > 0
     assert not (killed / "answers.jsonl").exists()
     assert write(killed) == write(tmp_path / "undisturbed")
+
+
+@pytest.mark.integration
+def test_an_answer_of_engine_hf_has_its_tokens_beside_it(tmp_path: Path, tiny_ref: ModelRef) -> None:
+    answering.write_answers(TEXT, tiny_ref, None, GREEDY, Hf(800), "eval", 6, tmp_path, quiet)
+    encoder = Encoder.from_folder(tiny_ref.path)
+    for line in (tmp_path / "answers.jsonl").read_text().splitlines():
+        answer = json.loads(line)
+        assert encoder.decode(answer["ids"]) == answer["text"]
+        assert len(answer["ids"]) == answer["tokens"] + (answer["finish"] == "stop")

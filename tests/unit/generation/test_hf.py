@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sdft_exp.config import Sampling
+from sdft_exp.data.encode import load_encoder
 from sdft_exp.errors import ConfigError, UserError
 from sdft_exp.generation import Request, generate
 from sdft_exp.generation.engines import Hf
@@ -50,6 +51,7 @@ def test_greedy_is_the_models_own_generate(tiny_ref, tmp_path):
         ids = torch.tensor([request.prompt])
         own = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)
         assert done.text == encoder.decode(own[0, len(request.prompt) :].tolist())
+        assert done.ids == tuple(own[0, len(request.prompt) :].tolist())
 
 
 def test_the_models_own_decoding_settings_are_not_taken(tiny_ref, tmp_path):
@@ -133,9 +135,11 @@ def test_finish_and_tokens_at_an_end_token(tiny_ref, tmp_path):
     finally:
         encoder.eos_ids.remove(end)
     assert (ended.finish, ended.tokens, ended.text) == ("stop", 3, encoder.decode(new[:3].tolist()))
+    assert ended.ids == tuple(new[:4].tolist())  # with its end token
 
 
 def test_stop_strings_end_a_text_early_and_are_cut_off(tiny_ref, tmp_path):
+    encoder = load_encoder(tiny_ref.path)
     requests = prompts(8)
     free = generate(tiny_ref, None, requests, GREEDY, Hf(1000), tmp_path / "free", silent)
     string = next(done.text[4:6] for done in free if len(done.text) > 8)
@@ -144,6 +148,10 @@ def test_stop_strings_end_a_text_early_and_are_cut_off(tiny_ref, tmp_path):
         assert after.text == before.text.split(string)[0]
         if string in before.text:
             assert after.finish == "stop" and after.tokens <= before.tokens
+            # As many of the tokens as lie before the string.
+            assert after.ids == before.ids[: len(after.ids)]
+            decoded = [encoder.decode(before.ids[:count]) for count in (len(after.ids), len(after.ids) + 1)]
+            assert after.text.startswith(decoded[0]) and len(decoded[1]) > len(after.text)
         else:
             assert after == before
     assert any(after.tokens < before.tokens for before, after in zip(free, stopped, strict=True))
@@ -244,4 +252,4 @@ def test_progress_counts_prompts(tiny_ref, tmp_path):
 def test_the_journal_is_in_the_form_of_the_contract(tiny_ref, tmp_path):
     generate(tiny_ref, None, prompts(2), GREEDY, Hf(60), tmp_path / "j", silent)
     lines = [json.loads(line) for line in (tmp_path / "j").read_text().splitlines()]
-    assert {tuple(line) for line in lines} == {("id", "text", "finish", "tokens", "cut")}
+    assert {tuple(line) for line in lines} == {("id", "text", "finish", "tokens", "cut", "ids")}
