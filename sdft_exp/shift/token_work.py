@@ -1,0 +1,144 @@
+"""The token shift of many responses: planned batches, whole batches by one process or several, journaled.
+
+Imports no torch: the processes that load the models do.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sdft_exp import journal as journals
+from sdft_exp import shards
+from sdft_exp.errors import UserError
+from sdft_exp.models.identity import ModelRef
+from sdft_exp.models.tuned import tuned
+from sdft_exp.stage import Progress
+from sdft_exp.training.schedule import plan_micro_batches
+
+if TYPE_CHECKING:
+    from sdft_exp.shift.tokens import Pair, TokenShift
+
+Form = Literal["exact", "aligntds"]
+DIGITS = 7  # of every number that is kept: as many as float32 has
+
+
+@dataclass(frozen=True)
+class Said:
+    """A response to a prompt, in token ids; `id` is unique among them."""
+
+    id: str
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+
+
+def measured(
+    seed: ModelRef,
+    train: Path,
+    said: Sequence[Said],
+    form: Form,
+    batch_tokens: int,
+    workers: int | None,
+    journal: Path,
+    progress: Progress,
+) -> Iterator[dict[str, Any]]:
+    """The fields of TokenShift of each response, in order, going on from what `journal` holds.
+
+    Args:
+        train: the folder of what was trained on `seed`.
+        batch_tokens: padded tokens of one forward pass. A response that is longer stands alone.
+        workers: processes; None: one a GPU, on a CPU one. The batches are the same for any number.
+
+    Raises:
+        UserError: not enough memory for a batch, or a process of ours died.
+    """
+    shards.gather(journal, "id")
+    made = {line["id"] for line in journals.read(journal)}
+    planned = plan_micro_batches([len(one.prompt) + len(one.response) for one in said], batch_tokens)
+    batches = [[said[place] for place in places] for places in planned]
+    # A batch that was torn is made again as a whole: other company would round otherwise.
+    waiting = [batch for batch in batches if any(one.id not in made for one in batch)]
+    finished = len(said) - sum(map(len, waiting))
+
+    def done(more: int) -> None:
+        nonlocal finished
+        finished += more
+        progress(finished, len(said), "responses")
+
+    done(0)
+    if waiting:
+        work = functools.partial(_measure, seed, train, form)
+        count = shards.worker_count(workers, seed.device)
+        shards.spread(count, seed.device, work, waiting, journal, "id", done)
+    # As text until it is needed: a tenth of what the numbers take.
+    lines = {line["id"]: line["shift"] for line in journals.read(journal)}
+    for one in said:
+        yield json.loads(lines[one.id])
+
+
+def pair_of(seed: ModelRef, train: Path) -> Pair:
+    """Seed LM and tuned model in memory: one model, whose adapter can be switched off, or two checkpoints."""
+    from sdft_exp.models.load import load, read_model
+    from sdft_exp.shift.tokens import Pair, adapter_pair
+
+    ref, adapter = tuned(seed, train)
+    worn, _ = load(ref, adapter)  # mostly kept since it answered
+    return Pair(read_model(seed), worn) if adapter is None else adapter_pair(worn)
+
+
+def _measure(
+    seed: ModelRef,
+    train: Path,
+    form: Form,
+    batches: Sequence[Sequence[Said]],
+    journal: Path,
+    done: Callable[[int], None],
+) -> None:
+    """Write the shift of each response of `batches` into `journal`, whole batches at a time."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    from sdft_exp.data.encode import load_encoder
+    from sdft_exp.shift import aligntds
+    from sdft_exp.shift.tokens import TOP, Spoken, token_shift
+
+    pair, encoder = pair_of(seed, train), load_encoder(seed.path, seed.revision)
+    compatible = form == "aligntds"
+    text = functools.cache(lambda token: encoder.text([token]))
+    for batch in batches:
+        spoken = [Spoken(one.prompt, one.response) for one in batch]
+        try:
+            found = token_shift(pair, spoken, encoder.pad_id, aligntds.TOP if compatible else TOP)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            tokens = len(batch) * max(len(one.prompt) + len(one.response) for one in batch)
+            raise UserError(
+                f"token shift: out of memory at a batch of {tokens} tokens; lower shift.batch_tokens, or take "
+                "model.dtype=bfloat16; what was measured is kept"
+            ) from None
+        if compatible:
+            found = [aligntds.aligntds(each, text) for each in found]
+        journals.append(
+            journal,
+            ({"id": one.id, "shift": _as_text(each, TOP)} for one, each in zip(batch, found, strict=True)),
+        )
+        done(len(batch))
+
+
+def _as_text(shift: TokenShift, top: int) -> str:
+    fields = asdict(shift)
+    for name in ("top_base", "top_tuned"):
+        fields[name] = [listed[:top] for listed in fields[name]]
+    return json.dumps(_rounded(fields))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
