@@ -141,6 +141,25 @@ def answering(
     return Cost(samples, read, rough=True, hours=seconds / _HOUR, memory=memory)
 
 
+def shifting(config: RunConfig, answered: Cost) -> Cost:
+    """Of the token shift of answers that cost `answered`: either model reads prompts and answers, at most as long as
+    they may be."""
+    samples, tokens = answered.samples, answered.tokens
+    if not samples or tokens is None:
+        return Cost(samples)
+    shape, dtype, tuning = shape_of(config.model), config.model.dtype, config.tuning
+    if shape is None:
+        return Cost(samples, 2 * tokens, rough=True, most=True)
+    length = tokens / samples
+    seconds = _gpu(config, dtype).compute_seconds(2 * footprint.forward_operations(shape, tokens, length))
+    adapter = (shape.adapter(tuning.rank, tuning.targets) or 0) if tuning.name == "lora" else None
+    # A batch is filled to the budget; a longer response stands alone.
+    batch = round(max(length, min(tokens, config.shift.batch_tokens)))
+    memory = footprint.shifting_bytes(shape, dtype, adapter, batch, min(SHIFT_CHUNK, batch * shape.vocabulary))
+    return Cost(samples, 2 * tokens, rough=True, most=True, hours=seconds / _HOUR, memory=memory)
+
+
+SHIFT_CHUNK = 1 << 23  # logits of a model that are there at once, as shift.tokens takes them, which imports torch
 LIKELIHOOD_BATCH = 8  # rows, as evaluation.likelihood takes them, which imports torch
 
 

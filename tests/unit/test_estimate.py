@@ -137,3 +137,34 @@ def test_zero_takes_less_of_each_process() -> None:
     zero2, zero3 = (memory(f"tuning.deepspeed={zero}", "launch.gpus=8") for zero in ("zero2", "zero3"))
     assert zero3 < zero2 < memory()
     assert memory("tuning.deepspeed=zero3", "launch.gpus=4", "launch.nodes=2") == zero3
+
+
+def test_a_token_shift_reads_each_answer_twice() -> None:
+    from sdft_exp.estimate import SHIFT_CHUNK, shifting
+
+    config = compose(["model=llama2_7b_chat", "dataset=gsm8k", "eval=paper"])
+    shape = shape_of(config.model)
+    assert shape is not None
+    cost = shifting(config, Cost(100, 50_000, rough=True, most=True))
+    assert (cost.samples, cost.tokens, cost.rough, cost.most) == (100, 100_000, True, True)
+    work = 2 * footprint.forward_operations(shape, 50_000, 500)
+    assert cost.hours == pytest.approx(work / (312e12 * 0.4) / 3600)
+    assert cost.memory == footprint.shifting_bytes(shape, "float16", 4_194_304, 8192, SHIFT_CHUNK)
+    # A response that is longer than the budget stands alone.
+    alone = shifting(config, Cost(10, 100_000)).memory
+    assert alone == footprint.shifting_bytes(shape, "float16", 4_194_304, 10_000, SHIFT_CHUNK)
+    full = compose(["model=llama2_7b_chat", "dataset=gsm8k", "eval=paper", "tuning=full", "launch.device=cpu"])
+    both = shifting(full, Cost(100, 50_000)).memory
+    assert both is not None and cost.memory is not None
+    assert both - cost.memory == 2 * shape.parameters - 4 * 4_194_304  # a second model in place of the adapter
+    assert shifting(config, Cost(100)) == Cost(100) and shifting(config, Cost()) == Cost()
+    unknown = compose(["model=hf", "model.path=no/such", "model.revision=abc", "dataset=gsm8k", "eval=none"])
+    assert shifting(unknown, Cost(100, 50_000)) == Cost(100, 100_000, rough=True, most=True)
+
+
+@pytest.mark.integration
+def test_a_token_shift_takes_as_many_logits_at_once_as_the_plan_thinks() -> None:
+    from sdft_exp.estimate import SHIFT_CHUNK
+    from sdft_exp.shift.tokens import CHUNK
+
+    assert CHUNK == SHIFT_CHUNK
