@@ -53,8 +53,8 @@ def folder_name(chosen: str | None, overrides: Sequence[str]) -> str:
     text = " ".join(sorted(telling(overrides)))
     if not text:
         return "default"
-    if re.fullmatch(r"experiment=[\w-]+", text):
-        return text.removeprefix("experiment=")
+    if re.fullmatch(r"experiment=[\w/-]+", text):
+        return text.removeprefix("experiment=").replace("/", "_")
     slug = re.sub(r"[^A-Za-z0-9=.,+-]+", "_", without_folders(text))
     if slug == text and len(slug) <= 80:
         return slug

@@ -29,6 +29,7 @@ PLAN = "plan.json"
 STAGES = "stages.json"
 PAGE = "report.html"
 SUMMARY = "summary.json"
+LOSS_CURVES = "loss_curves"  # name of what tells how the loss fell, of trainings that nothing else was measured of
 SHIFT_FIGURES = "shift_"  # begins the names of figures of how far the models moved
 _REPORTS = (SUMMARY, "summary.csv", "report.md", "figure.png", "figure.svg")
 
@@ -107,7 +108,7 @@ def leave_results(
     """
     for name in (*_REPORTS, PAGE, "config.yaml", "README.md"):
         (folder / name).unlink(missing_ok=True)
-    for figure in folder.glob(f"{SHIFT_FIGURES}*"):
+    for figure in (*folder.glob(f"{SHIFT_FIGURES}*"), *folder.glob(f"{LOSS_CURVES}.*")):
         figure.unlink()
     for name in (ADAPTER, MODEL, "merged", "jobs"):
         shutil.rmtree(folder / name, ignore_errors=True)

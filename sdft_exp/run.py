@@ -157,8 +157,12 @@ def _finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listen
             write_page(folder)
             if any(job.experiment.shifts for job in finished):
                 moved = "".join(f"{path.name}, " for path in write_shift_figures(folder) if path.suffix == ".png")
+            elif _only_trains(finished):
+                moved = "".join(f"{path.name}, " for path in write_loss_curves(folder) if path.suffix == ".png")
     if summary is not None:
         print_table(summary, console)
+        if _only_trains(finished):
+            _print_losses(folder, console)
         _print_papers_table(sweep, store, console)
     message = telling.end(table, [job.label for job in finished])
     if message:
@@ -201,6 +205,27 @@ def write_shift_figures(folder: Path) -> list[Path]:
     from analysis.shift_figures import draw
 
     return draw(read_finished(folder))
+
+
+def write_loss_curves(folder: Path) -> list[Path]:
+    """Write how the loss fell; imported here, for a plan draws nothing."""
+    from analysis.loss_curves import write
+    from analysis.report.source import read_finished
+
+    return write(read_finished(folder))
+
+
+def _only_trains(finished: Sequence[Job]) -> bool:
+    """Whether jobs were trained and nothing was measured: what they end in is how the loss fell."""
+    stories = [job.experiment for job in finished]
+    return any(story.train for story in stories) and not any(story.scores or story.shifts for story in stories)
+
+
+def _print_losses(folder: Path, console: Console) -> None:
+    from analysis.loss_curves import show
+    from analysis.report.source import read_finished
+
+    show(read_finished(folder), console)
 
 
 def _print_papers_table(sweep: Sweep, store: Store, console: Console) -> None:

@@ -16,8 +16,9 @@ from sdft_exp.errors import ConfigError
 
 
 def preset_names() -> list[str]:
-    """Every file of conf/experiment."""
-    return sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+    """Every file of conf/experiment, those of a subfolder as `limits/loss_curves`."""
+    root = CONF / "experiment"
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
 
 
 def preset_configs(name: str, overrides: Sequence[str] = ()) -> list[RunConfig]:

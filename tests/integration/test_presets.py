@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import socket
@@ -49,6 +50,7 @@ DATASETS = {
     "lima": (2, None, "alpaca_distill_using"),
     "openhermes": (2, 20000, "alpaca_distill_using"),
 }
+LOSSES = "limits/loss_curves"  # it ends in curves, not in a table of scores
 MODELS = {"table5": {"llama2_7b_chat", "llama2_13b_chat", "llama3_8b_instruct"}}
 SMALL = ["dataset.max_samples=8", "tuning.epochs=1", "eval.limit=2", "eval.sampling.max_new_tokens=8"]
 SMALL += ["generation.sampling.max_new_tokens=8", "report.resamples=20", "tracker=none", "sweep.workers=1", "seed=0"]
@@ -81,7 +83,46 @@ def check_plan(found: Sequence[Experiment], store: Path) -> None:
 
 
 def test_every_table_is_a_preset_and_has_its_numbers_here() -> None:
-    assert set(SPECS) == set(JOBS) == set(preset_names()) - {"demo"}
+    assert set(SPECS) == set(JOBS) == set(preset_names()) - {"demo", LOSSES}
+
+
+def test_the_loss_curves_have_the_limits_papers_settings() -> None:
+    configs = preset_configs(LOSSES)
+    told = [(config.tuning.name, config.dataset.max_samples) for config in configs]
+    assert told == [(kind, rows) for kind in ("lora", "full") for rows in (1000, 10000, 25000, 52002)]
+    for config in configs:
+        tuning = config.tuning
+        assert (config.model.name, config.dataset.name, config.eval.tasks) == ("llama2_7b", "alpaca", ())
+        assert (tuning.learning_rate, tuning.batch_size, tuning.epochs) == (5e-5, 32, 3)
+        assert tuning.name == "full" or tuning.rank == 8
+    found = stories(LOSSES, ["model=micro"])
+    assert len(found) == 2 * 4 * 3
+    check_plan(found, Path("nothing_is_here"))
+
+
+@pytest.mark.recipe
+def test_a_sweep_that_measures_nothing_ends_in_how_the_loss_fell(tmp_path: Path) -> None:
+    small = ["seed=0,1", "dataset.max_samples=8,16", "tuning.epochs=2", "tuning.batch_size=4", "report.resamples=20"]
+    command = ["-m", f"experiment={LOSSES}", "model=micro", *small, "tracker=none", "sweep.workers=1"]
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), *command],
+        cwd=tmp_path,
+        env=os.environ | {"SDFT_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "Loss in training" in ended.stdout and "loss_curves.png" in ended.stdout
+    (table,) = (tmp_path / "outputs").glob("*/loss_curves.csv")
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["row"], row["seeds"], row["steps"]) for row in rows] == [
+        (f"vanilla, tuning={kind}, max_samples={rows}", "2", str(2 * rows // 4))
+        for kind in ("lora", "full")
+        for rows in (8, 16)
+    ]
+    assert all(" ± " in row["epoch 2"] for row in rows)
 
 
 @pytest.mark.parametrize("name", JOBS)

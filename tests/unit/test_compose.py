@@ -17,6 +17,7 @@ from sdft_exp.errors import ConfigError
     [
         ([], "default"),
         (["experiment=demo"], "demo"),
+        (["experiment=limits/loss_curves"], "limits_loss_curves"),
         (["method.mix_ratio=0,0.25,0.5,1"], "method.mix_ratio=0,0.25,0.5,1"),
         (["tracker=none", "paths.store=/x", "sweep.workers=2", "method=vanilla"], "method=vanilla"),
     ],

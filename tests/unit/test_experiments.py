@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import pytest
 import yaml
 
 from sdft_exp.compose import CONF, compose
 
-PRESETS = sorted((CONF / "experiment").glob("*.yaml"))
+ROOT = CONF / "experiment"
+PRESETS = sorted(preset.relative_to(ROOT).with_suffix("").as_posix() for preset in ROOT.rglob("*.yaml"))
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=[preset.stem for preset in PRESETS])
-def test_a_preset_opens_with_the_command_that_runs_it(preset: Path) -> None:
-    first, second = preset.read_text(encoding="utf-8").splitlines()[:2]
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_opens_with_the_command_that_runs_it(preset: str) -> None:
+    first, second = (ROOT / f"{preset}.yaml").read_text(encoding="utf-8").splitlines()[:2]
     assert first == "# @package _global_"
-    assert second.startswith(f"# python main.py -m experiment={preset.stem}")
+    assert second.startswith(f"# python main.py -m experiment={preset}")
 
 
 def test_the_demo_is_twelve_jobs_that_differ_in_method_data_and_seed_alone() -> None:

@@ -1,0 +1,206 @@
+"""How the loss fell in training: `python -m analysis.loss_curves RUN`. A run that only trains leaves it by itself.
+
+`loss_curves.png` and `.svg` hold a line a row, `loss_curves.md` and `.csv` its mean loss in each epoch. Rows that
+differ by their training seed alone are one, at their mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.report.source import Source, find, read_finished
+from sdft_exp.data.jsonl import read_jsonl
+from sdft_exp.errors import DataError, UserError
+from sdft_exp.report.grouping import group_jobs
+from sdft_exp.report.reading import heading
+from sdft_exp.results import LOSS_CURVES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from rich.console import Console
+
+# Okabe and Ito's colours, told apart by the colour-blind; lines differ by dash, too.
+_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#666666")
+_DASHES = ("-", "--", "-.", ":")
+_SMOOTHED = 10  # parts of an epoch; a point is the mean of one
+NOTE = "Mean over the response tokens of an epoch, nats. Training losses of the Limits paper: not published here."
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One training: the loss of each step, the response tokens of each, and steps an epoch."""
+
+    losses: tuple[float, ...]
+    tokens: tuple[int, ...]
+    epoch: int
+
+    def epochs(self) -> list[float]:
+        """The mean loss of each epoch over its tokens; the last may be a part of one."""
+        return [self._mean(start, start + self.epoch) for start in range(0, len(self.losses), self.epoch)]
+
+    def points(self) -> Iterator[tuple[float, float]]:
+        """(passes over the rows, loss), each the mean of a part of an epoch: none reaches into the next one."""
+        edges = [round(self.epoch * part / _SMOOTHED) for part in range(_SMOOTHED + 1)]
+        for start in range(0, len(self.losses), self.epoch):
+            for low, high in itertools.pairwise(edges):
+                if high > low and start + low < len(self.losses):
+                    yield (start + (low + high) / 2) / self.epoch, self._mean(start + low, start + high)
+
+    def _mean(self, start: int, end: int) -> float:
+        return float(np.average(self.losses[start:end], weights=self.tokens[start:end]))
+
+
+@dataclass(frozen=True)
+class Row:
+    """Trainings that differ by their seed alone."""
+
+    group: str
+    name: str
+    curves: tuple[Curve, ...]
+
+    def epochs(self) -> list[tuple[float, float | None]]:
+        """(mean, sample standard deviation over seeds) of each epoch's loss; None of one seed."""
+        values = np.array([curve.epochs() for curve in self.curves])
+        spread = values.std(axis=0, ddof=1).tolist() if len(values) > 1 else [None] * values.shape[1]
+        return list(zip(values.mean(axis=0).tolist(), spread, strict=True))
+
+
+def rows_of(source: Source) -> list[Row]:
+    """The rows of a finished run whose trainings are there."""
+    found = []
+    for group in group_jobs(source.jobs):
+        title = heading({"dataset": group.dataset, "model": group.model, "setting": group.setting})
+        for row in group.rows:
+            read = [_read(source, job.train) for job in row.jobs if job.train]
+            curves = tuple(curve for curve in read if curve is not None)
+            if curves:
+                found.append(Row(title, row.name, curves))
+    return found
+
+
+def _read(source: Source, address: str) -> Curve | None:
+    curve, stats = source.artifact(address, "curve.jsonl"), source.artifact(address, "stats.json")
+    if curve is None or stats is None:
+        return None
+    steps = read_jsonl(curve)
+    epochs = json.loads(stats.read_text(encoding="utf-8"))["epochs"]
+    losses, tokens = [step["loss"] for step in steps], [step["tokens"] for step in steps]
+    return Curve(tuple(losses), tuple(tokens), max(1, round(len(steps) / epochs)))
+
+
+def write(source: Source) -> list[Path]:
+    """Write figure and table beside the results; nothing where nothing was trained."""
+    rows = rows_of(source)
+    if not rows:
+        return []
+    header, lines = _table(rows)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *lines])
+    (source.folder / f"{LOSS_CURVES}.csv").write_text(text.getvalue(), encoding="utf-8", newline="")
+    piped = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [header, *lines]]
+    piped.insert(1, "|" + "---|" * len(header))
+    (source.folder / f"{LOSS_CURVES}.md").write_text("\n".join([*piped, "", NOTE, ""]), encoding="utf-8")
+    return [*_draw(rows, source.folder), *(source.folder / f"{LOSS_CURVES}.{kind}" for kind in ("md", "csv"))]
+
+
+def show(source: Source, console: Console) -> None:
+    """Print the table."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    header, lines = _table(rows_of(source))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", highlight=False)
+    for name in header[1:]:
+        table.add_column(name, overflow="fold")
+    for line in lines:
+        table.add_row(*(Text(cell) for cell in line[1:]))
+    console.print("\nLoss in training", style="bold")
+    console.print(table)
+    console.print(f"note: {NOTE}", style="dim", markup=False, highlight=False)
+
+
+def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    count = max(len(row.epochs()) for row in rows)
+    header = ["group", "row", "seeds", "steps", *(f"epoch {number}" for number in range(1, count + 1))]
+    lines = []
+    for row in rows:
+        cells = [f"{mean:.3f}" + (f" ± {spread:.3f}" if spread is not None else "") for mean, spread in row.epochs()]
+        told = [row.group, row.name, str(len(row.curves)), str(len(row.curves[0].losses))]
+        lines.append([*told, *cells, *["-"] * (count - len(cells))])
+    return header, lines
+
+
+def _draw(rows: Sequence[Row], folder: Path) -> list[Path]:
+    """One panel a group, and in it one a kind of tuning where that is told by the rows."""
+    from matplotlib import pyplot as plt
+
+    from sdft_exp.report.figure import STYLE
+
+    panels: dict[str, list[Row]] = {}
+    for row in rows:
+        kind = next((part for part in row.name.split(", ") if part.startswith("tuning=")), "")
+        panels.setdefault(", ".join(part for part in (row.group, kind) if part), []).append(row)
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    paths = [folder / f"{LOSS_CURVES}.{kind}" for kind in ("png", "svg")]
+    with plt.rc_context(STYLE):
+        size = (4.6 * columns, 3.4 * lines)
+        figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, sharey="row", layout="constrained")
+        for axes in grid.flat[len(panels) :]:
+            axes.axis("off")
+        for axes, (title, drawn) in zip(grid.flat, panels.items(), strict=False):
+            axes.set_title(title, loc="left", fontweight="bold")
+            _panel(axes, drawn)
+        figure.savefig(paths[0], metadata={"Software": None})
+        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    return paths
+
+
+def _panel(axes: Axes, rows: Sequence[Row]) -> None:
+    for number, row in enumerate(rows):
+        curves = [list(curve.points()) for curve in row.curves]
+        passes = [at for at, _ in curves[0]]
+        mean = np.mean([[loss for _, loss in curve] for curve in curves], axis=0)
+        style: Mapping[str, Any] = {"color": _COLOURS[number % 8], "linestyle": _DASHES[number % 4], "linewidth": 1.6}
+        axes.plot(passes, mean, label=row.name, **style)
+    axes.set_xlabel("passes over the rows")
+    axes.set_ylabel("loss, nats a token")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=7, frameon=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw and print the curves of a finished run or sweep; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.loss_curves", description="How the loss fell.")
+    parser.add_argument("run", help="the folder of a run or a sweep, or its name under outputs/")
+    try:
+        source = read_finished(find(parser.parse_args(arguments).run))
+        paths = write(source)
+        if not paths:
+            raise DataError(f"{source.folder}: nothing was trained, or the trainings are gone from the store")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    from rich.console import Console
+
+    show(source, Console())
+    for path in paths:
+        print(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

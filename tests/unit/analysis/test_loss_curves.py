@@ -1,0 +1,76 @@
+"""How the loss fell: epochs and points of a curve worked out by hand, and what a run leaves."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from analysis.bench_page import made_up
+from analysis.loss_curves import Curve, Row, main, write
+from analysis.report.source import Source, read_finished
+from sdft_exp.results import PLAN
+
+
+def test_an_epochs_loss_is_the_mean_over_its_tokens() -> None:
+    curve = Curve(losses=(4.0, 1.0, 2.0, 2.0, 5.0), tokens=(1, 3, 1, 1, 7), epoch=2)
+    assert curve.epochs() == pytest.approx([(4 + 3) / 4, 2.0, 5.0])  # the last is a part of one
+
+
+def test_a_point_is_a_part_of_one_epoch_and_reaches_into_no_other() -> None:
+    curve = Curve(losses=tuple([1.0] * 20 + [0.0] * 20), tokens=(1,) * 40, epoch=20)
+    points = list(curve.points())
+    assert [loss for _, loss in points] == [1.0] * 10 + [0.0] * 10
+    assert [at for at, _ in points] == pytest.approx([0.05 + 0.1 * part for part in range(20)])
+    short = Curve(losses=(3.0, 2.0, 1.0), tokens=(1, 1, 1), epoch=2)
+    assert list(short.points()) == [(0.25, 3.0), (0.75, 2.0), (1.25, 1.0)]
+
+
+def test_seeds_are_one_row_with_their_spread() -> None:
+    curves = [Curve(losses=(one, one / 2), tokens=(1, 1), epoch=1) for one in (2.0, 4.0)]
+    (first, spread), (second, other) = Row("g", "r", tuple(curves)).epochs()
+    assert (first, second) == (3.0, 1.5)
+    assert (spread, other) == pytest.approx((2**0.5, 2**0.5 / 2))
+    assert Row("g", "r", tuple(curves[:1])).epochs() == [(2.0, None), (1.0, None)]
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Source:
+    """A sweep of two jobs whose trainings are there."""
+    folder = made_up(tmp_path, ranks=1, seeds=1, questions=2)
+    plan = json.loads((folder / PLAN).read_text())
+    for number, job in enumerate(plan["jobs"]):
+        job["report"]["train"] = f"train/made{number}"
+        at = Path(plan["store"]) / "train" / f"made{number}"
+        at.mkdir(parents=True)
+        steps = [{"step": step, "loss": (2.0 - number) / step, "tokens": 5} for step in (1, 2, 3, 4)]
+        (at / "curve.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+        (at / "stats.json").write_text(json.dumps({"epochs": 2.0, "steps": 4}))
+    (folder / PLAN).write_text(json.dumps(plan))
+    return read_finished(folder)
+
+
+def test_a_run_leaves_figure_and_table_and_the_same_twice(trained: Source, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = write(trained)
+    assert {path.name for path in paths} == {f"loss_curves.{kind}" for kind in ("png", "svg", "md", "csv")}
+    with (trained.folder / "loss_curves.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["steps"] for row in rows] == ["4", "4"]
+    assert [(row["epoch 1"], row["epoch 2"]) for row in rows] == [("1.500", "0.583"), ("0.750", "0.292")]
+    assert rows[0]["row"] in (trained.folder / "loss_curves.svg").read_text()
+    before = [path.read_bytes() for path in paths]
+    assert main([str(trained.folder)]) == 0
+    assert before == [path.read_bytes() for path in paths]
+    assert "not published here" in capsys.readouterr().out
+
+
+def test_a_run_without_trainings_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made_up(tmp_path, ranks=1, seeds=1, questions=2)
+    plan = json.loads((folder / PLAN).read_text())
+    for job in plan["jobs"]:
+        job["report"]["train"] = None
+    (folder / PLAN).write_text(json.dumps(plan))
+    assert main([str(folder)]) != 0
+    assert "nothing was trained" in capsys.readouterr().err
