@@ -104,10 +104,10 @@ def adapter_update(adapter: Path, seed: Path, progress: Progress) -> Update:
                 known = base.name_of(stripped)
                 changed[known] = _squared_difference(tensor, base.tensor(known))
         for module, parts in factors.items():
-            squared = _scaling(config, module, parts["A"].shape[0]) ** 2 * _squared_product(parts["A"], parts["B"])
-            changed[base.name_of(f"{module}.weight")] = squared
+            product = _scaling(config, module, parts["A"].shape[0]) ** 2 * _squared_product(parts["A"], parts["B"])
+            changed[base.name_of(f"{module}.weight")] = product
         precision = next(str(parts["A"].dtype).removeprefix("torch.") for parts in factors.values())
-        squared = {}
+        squared: dict[str, float] = {}
         for number, name in enumerate(base.names):
             progress(number, len(base.names), "tensors")
             squared[name] = _squared(base.tensor(name))
