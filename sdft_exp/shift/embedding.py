@@ -94,7 +94,7 @@ def encoder_ref(encoder: str, revision: str | None, launch: LaunchConfig) -> Enc
 
 
 def embed(ref: EncoderRef, texts: Sequence[str], progress: Progress) -> Embedded:
-    """The embedding of each of the texts, of which there is one at least; equal ones are read once.
+    """The embedding of each text; equal ones are read once.
 
     Raises:
         ConfigError: a hub encoder that cannot be had, files that sentence-transformers cannot load, or no CUDA device
@@ -128,7 +128,7 @@ def embed(ref: EncoderRef, texts: Sequence[str], progress: Progress) -> Embedded
     finally:
         torch.set_num_threads(threads)
     return Embedded(
-        np.stack([found[text][0] for text in texts]),
+        np.stack([found[text][0] for text in texts]) if texts else np.zeros((0, 0), dtype=np.float32),
         tuple(found[text][1] for text in texts),
         longest,
     )

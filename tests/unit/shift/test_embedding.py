@@ -55,6 +55,11 @@ def test_texts_over_the_encoder_s_length_are_told(tiny_encoder: Path) -> None:
     assert found.longest == 16
 
 
+def test_nothing_to_embed(tiny_encoder: Path) -> None:
+    found = embed(ref_of(tiny_encoder), [], silent)
+    assert (len(found.vectors), found.cut, found.longest) == (0, (), 16)
+
+
 def test_torch_keeps_its_threads(tiny_encoder: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)

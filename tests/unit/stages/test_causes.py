@@ -84,3 +84,16 @@ def test_the_files_of_a_shift(tiny_ref: ModelRef, tiny_encoder: Path, tmp_path: 
         assert scores["metrics"][name] == found[name] == pytest.approx(scores["items"][1][name])
     assert told[-1] == (1, 1, "responses")
     assert str(tmp_path) not in (out / "causes.json").read_text()
+
+
+def test_a_model_that_said_nothing_has_no_causes(tiny_ref: ModelRef, tiny_encoder: Path, tmp_path: Path) -> None:
+    tokens, mix, out = (tmp_path / name for name in ("tokens", "mix", "out"))
+    for folder in (tokens, mix, out):
+        folder.mkdir()
+    write_jsonl(tokens / "tokens.jsonl", [])
+    row = {"id": "0", "instruction": "how", "history": [], "response": "so", "source": "original"}
+    write_jsonl(mix / "train.jsonl", [row])
+    causes.run(params(tiny_ref, tiny_encoder), {"tokens": tokens, "mix": mix}, out, lambda *progress: None)
+    found = json.loads((out / "causes.json").read_text())
+    assert (found["responses"], found["words"]["shifted"]["words"], found["nearest_similarity"]) == (0, 0, None)
+    assert [list(item) for item in json.loads((out / "scores.json").read_text())["items"]] == [["id", "group"]] * 3
