@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import sacrebleu
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from rouge_chinese import Rouge
 from rouge_score.rouge_scorer import RougeScorer
@@ -56,6 +58,19 @@ def test_equal_the_libraries_called_directly() -> None:
     assert text.rouge_l(REFERENCE, PREDICTION) == Rouge().get_scores(*cut)[0]["rouge-l"]["f"]
     measured = RougeScorer(["rougeL"]).score(REFERENCE, PREDICTION)["rougeL"].fmeasure
     assert text.rouge_score_l(REFERENCE, PREDICTION) == measured
+
+
+SPACES = ["\n", "\n\n", " \n ", "\t"]
+WORDS = ["the", "cat", "c++", "it's", "3.5%", "......", "yes?", "no!", "“quoted”?", "猫坐在垫子上。", "好……", *SPACES]
+
+
+@given(*[st.lists(st.sampled_from(WORDS), min_size=1, max_size=40)] * 2)
+@settings(max_examples=200, deadline=None)
+def test_rouge_l_is_rouge_chinese_to_the_last_bit(reference: list[str], prediction: list[str]) -> None:
+    words = [" ".join(text._jieba().cut(" ".join(each))) for each in (prediction, reference)]
+    if all(each.split() for each in words):
+        expected = Rouge().get_scores(*words)[0]["rouge-l"]["f"]
+        assert text.rouge_l(" ".join(reference), " ".join(prediction)) == expected
 
 
 @pytest.mark.parametrize("name", text.MEASURES)
