@@ -30,11 +30,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Console
 
+    from sdft_exp.experiment import Experiment
+    from sdft_exp.store import Store
+
 # Okabe and Ito's colours, told apart by the colour-blind; lines differ by dash, too.
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#666666")
 _DASHES = ("-", "--", "-.", ":")
 _SMOOTHED = 10  # parts of an epoch; a point is the mean of one
-NOTE = "Mean over the response tokens of an epoch, nats. Training losses of the Limits paper: not published here."
+PRESET = "limits/loss_curves"
+NOTE = "Mean over the response tokens of an epoch, nats."
+PRINT = "paper: training losses not published here"
 
 
 @dataclass(frozen=True)
@@ -76,25 +81,35 @@ class Row:
         return list(zip(values.mean(axis=0).tolist(), spread, strict=True))
 
 
+def rows_in_store(stories: Sequence[Experiment], store: Store) -> list[Row]:
+    """The rows of a preset's jobs whose trainings the store has."""
+    found: dict[tuple[str, str], list[Curve]] = {}
+    for story in stories:
+        config = story.config
+        rows = config.dataset.max_samples or config.dataset.size or "all"
+        key = (f"{config.dataset.name} on {config.model.name}", f"tuning={config.tuning.name}, {rows} rows")
+        if story.train is not None and store.verify(story.train.address).state == "whole":
+            found.setdefault(key, []).append(_curve(store.path(story.train.address)))
+    return [Row(*key, tuple(curves)) for key, curves in found.items()]
+
+
 def rows_of(source: Source) -> list[Row]:
     """The rows of a finished run whose trainings are there."""
     found = []
     for group in group_jobs(source.jobs):
         title = heading({"dataset": group.dataset, "model": group.model, "setting": group.setting})
         for row in group.rows:
-            read = [_read(source, job.train) for job in row.jobs if job.train]
-            curves = tuple(curve for curve in read if curve is not None)
+            folders = [source.store.path(job.train) for job in row.jobs if job.train]
+            curves = tuple(_curve(folder) for folder in folders if folder.is_dir())
             if curves:
                 found.append(Row(title, row.name, curves))
     return found
 
 
-def _read(source: Source, address: str) -> Curve | None:
-    curve, stats = source.artifact(address, "curve.jsonl"), source.artifact(address, "stats.json")
-    if curve is None or stats is None:
-        return None
-    steps = read_jsonl(curve)
-    epochs = json.loads(stats.read_text(encoding="utf-8"))["epochs"]
+def _curve(folder: Path) -> Curve:
+    """Of a training's artifact."""
+    steps = read_jsonl(folder / "curve.jsonl")
+    epochs = json.loads((folder / "stats.json").read_text(encoding="utf-8"))["epochs"]
     losses, tokens = [step["loss"] for step in steps], [step["tokens"] for step in steps]
     return Curve(tuple(losses), tuple(tokens), max(1, round(len(steps) / epochs)))
 
@@ -104,23 +119,34 @@ def write(source: Source) -> list[Path]:
     rows = rows_of(source)
     if not rows:
         return []
-    header, lines = _table(rows)
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *lines])
-    (source.folder / f"{LOSS_CURVES}.csv").write_text(text.getvalue(), encoding="utf-8", newline="")
-    piped = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [header, *lines]]
-    piped.insert(1, "|" + "---|" * len(header))
-    (source.folder / f"{LOSS_CURVES}.md").write_text("\n".join([*piped, "", NOTE, ""]), encoding="utf-8")
+    (source.folder / f"{LOSS_CURVES}.csv").write_text(as_csv(rows), encoding="utf-8", newline="")
+    (source.folder / f"{LOSS_CURVES}.md").write_text(markdown(rows), encoding="utf-8")
     return [*_draw(rows, source.folder), *(source.folder / f"{LOSS_CURVES}.{kind}" for kind in ("md", "csv"))]
 
 
-def show(source: Source, console: Console) -> None:
+def as_csv(rows: Sequence[Row]) -> str:
+    """One line a row."""
+    header, lines = _table(rows)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *lines])
+    return text.getvalue()
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """GitHub's Markdown."""
+    header, lines = _table(rows)
+    piped = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [header, *lines]]
+    piped.insert(1, "|" + "---|" * len(header))
+    return "\n".join([*piped, "", NOTE, ""])
+
+
+def show(rows: Sequence[Row], console: Console, *, preset: str | None = None) -> None:
     """Print the table."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    header, lines = _table(rows_of(source))
+    header, lines = _table(rows)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", highlight=False)
     for name in header[1:]:
         table.add_column(name, overflow="fold")
@@ -128,11 +154,12 @@ def show(source: Source, console: Console) -> None:
         table.add_row(*(Text(cell) for cell in line[1:]))
     console.print("\nLoss in training", style="bold")
     console.print(table)
-    console.print(f"note: {NOTE}", style="dim", markup=False, highlight=False)
+    for note in (NOTE, PRINT) if preset == PRESET else (NOTE,):
+        console.print(f"note: {note}", style="dim", markup=False, highlight=False)
 
 
 def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    count = max(len(row.epochs()) for row in rows)
+    count = max((len(row.epochs()) for row in rows), default=0)
     header = ["group", "row", "seeds", "steps", *(f"epoch {number}" for number in range(1, count + 1))]
     lines = []
     for row in rows:
@@ -196,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     from rich.console import Console
 
-    show(source, Console())
+    show(rows_of(source), Console())
     for path in paths:
         print(path)
     return 0

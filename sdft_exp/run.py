@@ -162,7 +162,7 @@ def _finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listen
     if summary is not None:
         print_table(summary, console)
         if _only_trains(finished):
-            _print_losses(folder, console)
+            _print_losses(sweep, console)
         _print_papers_table(sweep, store, console)
     message = telling.end(table, [job.label for job in finished])
     if message:
@@ -221,11 +221,11 @@ def _only_trains(finished: Sequence[Job]) -> bool:
     return any(story.train for story in stories) and not any(story.scores or story.shifts for story in stories)
 
 
-def _print_losses(folder: Path, console: Console) -> None:
-    from analysis.loss_curves import show
+def _print_losses(sweep: Sweep, console: Console) -> None:
+    from analysis.loss_curves import rows_of, show
     from analysis.report.source import read_finished
 
-    show(read_finished(folder), console)
+    show(rows_of(read_finished(sweep.folder)), console, preset=sweep.preset)
 
 
 def _print_papers_table(sweep: Sweep, store: Store, console: Console) -> None:

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 
 from analysis.bench_page import made_up
-from analysis.loss_curves import Curve, Row, main, write
+from analysis.loss_curves import PRESET, Curve, Row, main, write
 from analysis.report.source import Source, read_finished
+from analysis.tables.__main__ import main as tables
+from analysis.tables.presets import preset_configs
+from sdft_exp.experiment import experiment
 from sdft_exp.results import PLAN
+from sdft_exp.store import Store
 
 
 def test_an_epochs_loss_is_the_mean_over_its_tokens() -> None:
@@ -63,7 +67,29 @@ def test_a_run_leaves_figure_and_table_and_the_same_twice(trained: Source, capsy
     before = [path.read_bytes() for path in paths]
     assert main([str(trained.folder)]) == 0
     assert before == [path.read_bytes() for path in paths]
-    assert "not published here" in capsys.readouterr().out
+    assert "nats" in capsys.readouterr().out
+
+
+def test_the_presets_losses_are_looked_up_in_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ["model=micro", "seed=0,1", "dataset.max_samples=8", "tuning=lora", f"paths.store={tmp_path}"]
+    assert tables([PRESET, *overrides]) == 0
+    told = capsys.readouterr().out
+    assert "ours: not run" in told and "training losses not published here" in told
+    store = Store(str(tmp_path))
+    for config in preset_configs(PRESET, overrides):
+        train = experiment(config).train
+        assert train is not None
+
+        def work(out: Path, loss: float = 2.0 + config.seed) -> None:
+            (out / "curve.jsonl").write_text(json.dumps({"step": 1, "loss": loss, "tokens": 5}) + "\n")
+            (out / "stats.json").write_text(json.dumps({"epochs": 1.0, "steps": 1}))
+
+        store.produce(train, work)
+    assert tables([PRESET, *overrides, "--format", "csv"]) == 0
+    (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert (row["row"], row["seeds"], row["epoch 1"]) == ("tuning=lora, 8 rows", "2", "2.500 ± 0.707")
+    assert tables([PRESET, *overrides, "--format", "latex"]) != 0
+    assert "losses are shown as md or csv" in capsys.readouterr().err
 
 
 def test_a_run_without_trainings_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
