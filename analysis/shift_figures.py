@@ -125,7 +125,7 @@ def _token_classes(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
     axes.set_xlim(0, 100)
     axes.set_xlabel("share of tokens, percent")
     axes.grid(visible=False, axis="y")
-    axes.legend(fontsize=7, ncols=3, loc="lower right", bbox_to_anchor=(1, 1), frameon=False)
+    axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
 
 
 def _histograms(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:

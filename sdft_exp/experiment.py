@@ -14,7 +14,21 @@ from dataclasses import dataclass, field, replace
 
 from sdft_exp.config import RunConfig
 from sdft_exp.stage import Stage, canonical, with_versions
-from sdft_exp.stages import answer, dataset, distill, export, judge, mix, score, select, similarity, train, update
+from sdft_exp.stages import (
+    answer,
+    causes,
+    dataset,
+    distill,
+    export,
+    judge,
+    mix,
+    score,
+    select,
+    similarity,
+    token_shift,
+    train,
+    update,
+)
 
 
 @dataclass(frozen=True)
@@ -100,12 +114,24 @@ def _export(config: RunConfig, tuned: Stage) -> Stage | None:
 
 def _shifts(config: RunConfig, tuned: Stage) -> dict[str, Stage]:
     """How far `tuned` moved, by measure and task. Answers that are scored too are the same stages."""
-    found = {"update": update.stage(config, tuned)} if "parameters" in config.shift.measures else {}
+    measures = config.shift.measures
+    found = {"update": update.stage(config, tuned)} if "parameters" in measures else {}
     for task in config.shift.tasks:
-        if "responses" in config.shift.measures:
+        if "responses" in measures:
             answers = (answer.stage(config, task, model) for model in (tuned, None))
             found[f"similarity/{task}"] = similarity.stage(config, task, *answers)
+        if "tokens" in measures:
+            tokens = token_shift.stage(config, task, answer.stage(_greedy(config), task, tuned), tuned)
+            found[f"token_shift/{task}"] = tokens
+            if "causes" in measures:
+                found[f"causes/{task}"] = causes.stage(config, task, tokens, tuned.inputs["mix"])
     return found
+
+
+def _greedy(config: RunConfig) -> RunConfig:
+    """The same with greedy answers, whose tokens are the model's own choices."""
+    sampling = config.eval.sampling.model_copy(update={"temperature": 0.0})
+    return config.model_copy(update={"eval": config.eval.model_copy(update={"sampling": sampling})})
 
 
 def _evaluate(config: RunConfig, tuned: Stage | None) -> dict[str, Stage]:

@@ -56,7 +56,7 @@ class Table:
     """A table, to be shown in any format.
 
     Attributes:
-        columns: the paper's headings; `own_columns` names what stands for them here.
+        columns: the paper's headings; `own_columns` names what stands for them here, `measured` tells whether any does.
         models: of the print.
         baseline: what lines of differences call the row that others are compared with.
         apart: "", or why ours is not compared with the print: another model or another setting. Then published and own
@@ -69,6 +69,7 @@ class Table:
     headers: Key
     columns: tuple[str, ...]
     own_columns: tuple[str, ...]
+    measured: tuple[bool, ...]
     rows: tuple[Row, ...]
     models: tuple[str, ...]
     baseline: str
@@ -114,9 +115,10 @@ def build(name: str, experiments: Sequence[Experiment], store: Store, report: Re
         headers=spec.headers,
         columns=tuple(column.title for column in spec.columns),
         own_columns=tuple(
-            source.title if apart and source else column.title
+            column.own_title(source) if apart and source else column.title
             for column, source in zip(spec.columns, sources, strict=True)
         ),
+        measured=tuple(source is not None for source in sources),
         rows=tuple(row for row in rows if not all(cell.none for cell in row.cells)),
         models=tuple(dict.fromkeys(row.model for row in spec.rows)),
         baseline=spec.baseline_title,
@@ -212,7 +214,10 @@ def _row(
         comparable = compared and paper is not None and not paper.unknown
         comparable = comparable and own is not None and column.judged_as_printed(own.setting)
         difference = column.unit.scale * ours.mean - published.value if comparable and ours and published else None
-        cells.append(Cell(published, authors, ours, difference, against, column.unit, column.of_tuned and seed))
+        nothing = (column.of_tuned and seed) or (
+            own is not None and source is not None and scores.lacks(own.runs, source)
+        )
+        cells.append(Cell(published, authors, ours, difference, against, column.unit, nothing))
     return Row(key, tuple(cells), published=paper is not None, own=own is not None)
 
 

@@ -64,6 +64,11 @@ class Scores:
         other, resampled_other = self._mean(baseline, source, seeds, common)
         return self._estimate(mean - other, resampled - resampled_other, seeds)
 
+    def lacks(self, runs: Mapping[int, Addresses], source: Source) -> bool:
+        """Whether all was measured that `source` is of, and no item had a value for it."""
+        found = [self._score(run[task]) for run in runs.values() for task in source.tasks if task in run]
+        return bool(found) and all(score is not None and source.metric not in score["metrics"] for score in found)
+
     def unjudged(self, runs: Mapping[int, Addresses], source: Source) -> tuple[int, int]:
         """Answers that a judge failed at, which are in no mean, and all answers, over the runs of an estimate."""
         values = [

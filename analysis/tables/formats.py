@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.tables.build import Cell, Row, Table
@@ -42,20 +42,30 @@ def grids(table: Table) -> list[Grid]:
     if not table.apart:
         kinds = ("paper", "author rerun", "ours", "ours - paper", f"ours - {table.baseline}")
         return [Grid("", (*header, *table.columns), tuple(_lines(table.rows, kinds)))]
-    own = [row for row in table.rows if row.own]
-    published = [row for row in table.rows if row.published]
+    # A column that nothing of ours stands for, or of which nothing is published, has no place in that grid.
+    places = range(len(table.columns))
+    own = [at for at in places if table.measured[at]] or [*places]
+    printed = [at for at in places if any(row.cells[at].paper or row.cells[at].authors for row in table.rows)]
     return [
         Grid(
             f"Ours ({table.apart})",
-            (*header, *table.own_columns),
-            tuple(_lines(own, ("ours", f"ours - {table.baseline}"))),
+            (*header, *(table.own_columns[at] for at in own)),
+            tuple(_lines(_only(own, [row for row in table.rows if row.own]), ("ours", f"ours - {table.baseline}"))),
         ),
         Grid(
             f"Published for {', '.join(table.models)}: not compared with ours",
-            (*header, *table.columns),
-            tuple(_lines(published, ("paper", "author rerun"))),
+            (*header, *(table.columns[at] for at in printed or places)),
+            tuple(
+                _lines(
+                    _only(printed or places, [row for row in table.rows if row.published]), ("paper", "author rerun")
+                )
+            ),
         ),
     ]
+
+
+def _only(places: Sequence[int], rows: Sequence[Row]) -> list[Row]:
+    return [replace(row, cells=tuple(row.cells[at] for at in places)) for row in rows]
 
 
 def _lines(rows: Sequence[Row], kinds: Sequence[str]) -> Iterator[Line]:

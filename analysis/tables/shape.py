@@ -46,6 +46,7 @@ class Unit:
 
 POINTS = Unit(100, 1)  # shares of 1, in points of a hundred
 NUMBER = Unit(1, 3)
+SCORE = Unit(1, 2)  # of a judge, 1 to 5
 
 AS_PRINTED = {"both_orders": False, "annotator": "alpaca_eval_gpt4", "temperature": 0.0}
 
@@ -67,6 +68,11 @@ class Column:
     judges: tuple[str, ...] = ()
     unit: Unit = POINTS
     of_tuned: bool = False
+
+    def own_title(self, source: Source) -> str:
+        """What stands for it here: a task's name, or what is measured and on which task."""
+        task = source.tasks[0].partition("/")[2]
+        return source.title if not self.of_tuned else f"{self.title} ({task})" if task else self.title
 
     def judged_as_printed(self, setting: Mapping[str, Any]) -> bool:
         """Whether a job's judge is the print's, as far as that is told: GPT-4 on OpenAI's own server, one order, by the

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from analysis.tables.limits import LIMITS
 from analysis.tables.shape import NONE, SDFT, SEED, VANILLA, Column, Key, PaperRow, Source, Spec, shift
 from sdft_exp.config import RunConfig
 
@@ -167,7 +168,7 @@ def _rank_rows(rank: str, layers: str, tuning: str, *tables: str) -> tuple[Paper
     )
 
 
-SPECS = {
+_SDFT = {
     "table1": Spec(
         "Table 1: task sets, what they teach and what is kept",
         _TRAINED_ON,
@@ -279,3 +280,5 @@ SPECS = {
         _seed_alone(3),
     ),
 }
+
+SPECS = {**_SDFT, **LIMITS}

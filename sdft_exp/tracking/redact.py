@@ -21,6 +21,7 @@ _LOOKS_SECRET = re.compile(
 _ASSIGNED = re.compile(rf"((?:^|[\s.+_\-]){_NAME}=)(?!\[redacted\])[^\s,;]+", re.IGNORECASE)
 _IN_URL = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 _COMMITS = ("revision", "commit")  # of a hub repository: forty hexadecimal digits, and no secret
+_ADDRESS = re.compile(r"[a-z_]+/[0-9a-f]{64}")  # of an artifact: what stands under `token_shift/gsm8k` is no secret
 _SHORTEST = 8  # a shorter value in the environment (`1`, `true`) would redact ordinary words
 
 
@@ -53,7 +54,9 @@ def _redact(value: Any, known: tuple[str, ...], name: str = "") -> Any:
 
 
 def _is_secret(name: str, value: Any) -> bool:
-    return isinstance(value, str) and value != "" and _SECRET_NAME.search(name) is not None
+    if not isinstance(value, str) or value == "" or _ADDRESS.fullmatch(value):
+        return False
+    return _SECRET_NAME.search(name) is not None
 
 
 def _text(text: str, known: tuple[str, ...]) -> str:

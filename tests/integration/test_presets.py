@@ -40,6 +40,13 @@ JOBS = {  # for the paper's models, and on the miniature with its three seeds
     "figure9": (2, 2 * 3),
     "rank_sweep": (4 * 2 * 2, 2 * 2 * 2 * 3),
 }
+# Of the limits of instruction tuning: 14 sizes of three sets, or four sets, by LoRA and in full.
+LIMITS = {
+    "limits/lora_vs_full": (14 * 2, 4 * 2 * 3),
+    "limits/scaling": (14 * 2, 5 * 2 * 3),
+    "limits/pattern_copy": (4 * 2, 2 * 3),
+}
+ALL = JOBS | LIMITS
 # Appendix A and the authors' scripts (shared/reference/hyperparameters.json): epochs, rows, distillation template.
 DATASETS = {
     "gsm8k": (5, None, "gsm8k_distill"),
@@ -83,7 +90,7 @@ def check_plan(found: Sequence[Experiment], store: Path) -> None:
 
 
 def test_every_table_is_a_preset_and_has_its_numbers_here() -> None:
-    assert set(SPECS) == set(JOBS) == set(preset_names()) - {"demo", LOSSES}
+    assert set(SPECS) == set(ALL) == set(preset_names()) - {"demo", LOSSES}
 
 
 def test_the_loss_curves_have_the_limits_papers_settings() -> None:
@@ -125,10 +132,10 @@ def test_a_sweep_that_measures_nothing_ends_in_how_the_loss_fell(tmp_path: Path)
     assert all(" ± " in row["epoch 2"] for row in rows)
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", ALL)
 def test_it_plans_on_the_miniature(name: str, tmp_path: Path) -> None:
     found = stories(name, ["model=micro", f"paths.store={tmp_path}/store"])
-    assert len(found) == JOBS[name][1]
+    assert len(found) == ALL[name][1]
     configs = [story.config for story in found]
     assert {config.model.path for config in configs} == {MINIATURE}
     assert {config.dataset.source for config in configs} == {"microworld"}
@@ -173,7 +180,7 @@ def check_setting(config: RunConfig, name: str) -> None:
         assert config.distill_template == template
 
 
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", ALL)
 def test_it_plans_offline_with_nothing_here_but_the_configs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +188,7 @@ def test_it_plans_offline_with_nothing_here_but_the_configs(
         monkeypatch.setattr(socket.socket, call, lambda *_: pytest.fail("the plan asked the network"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     found = stories(name, [f"paths.store={tmp_path}/store"])
-    assert len(found) == JOBS[name][0]
+    assert len(found) == ALL[name][0]
     check_plan(found, tmp_path / "store")
     planned = plan(found, Store(tmp_path / "store"))
     assert not [obstacle for obstacle in planned.obstacles if obstacle.startswith("dataset.hub")]
@@ -196,6 +203,17 @@ def test_it_plans_offline_with_nothing_here_but_the_configs(
     lines = plan_table(planned, found[0].config.launch.assume).splitlines()
     assert max(len(line) for line in lines if not line.startswith("cannot run here: ")) <= 120
     assert any("one A100-80GB" in line for line in lines) and " GPU-hours" in lines[-1]
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_limits_studies_take_what_their_paper_states(name: str) -> None:
+    """Section 3 of arXiv 2402.05119: rank 8, learning rate 5e-5, effective batch 32, 3 epochs, greedy."""
+    for config in preset_configs(name):
+        tuning = config.tuning
+        assert (config.model.name, config.method.name) == ("llama2_7b", "vanilla")
+        assert (tuning.learning_rate, tuning.batch_size, tuning.epochs) == (5e-5, 32, 3)
+        assert tuning.name == "full" or tuning.rank == 8
+        assert config.eval.sampling.temperature == 0
 
 
 @pytest.mark.parametrize("name", ["table1", "table2", "figure4"])
@@ -262,7 +280,7 @@ def test_a_table_is_looked_up_without_torch(tmp_path: Path) -> None:
         timeout=300,
     )
     assert ended.returncode == 0, ended.stderr
-    assert "vanilla,embedding similarity,similarity/micro_harmful: embedding,0.75," in ended.stdout
+    assert "vanilla,embedding similarity,embedding similarity (micro_harmful),0.75," in ended.stdout
     assert not (tmp_path / "store").exists()
 
 
@@ -273,7 +291,7 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.recipe
-@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("name", ALL)
 def test_it_runs_on_the_miniature_and_ends_in_its_table(name: str, shared_store: Path, tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, str(ROOT / "main.py"), "-m", f"experiment={name}", "model=micro", *SMALL],

@@ -61,6 +61,7 @@ def test_kill_9_at_some_moment(bench: Bench) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2700)
 def test_kill_9_at_twenty_moments(bench: Bench) -> None:
     check_kills(bench, 20)
 

@@ -70,7 +70,7 @@ class SlurmBench(Bench):
         return {job.id for job in ledger.jobs} & set(queue.in_queue()) | {ledger.report} & set(queue.in_queue())
 
     def until_all_ended(self) -> None:
-        until(lambda: not self.live(), "an empty queue", seconds=600)
+        until(lambda: not self.live(), "an empty queue", seconds=1200)
 
     def happened(self, stage: str) -> list[dict[str, Any]]:
         """The events of the only stage of that name."""
@@ -219,6 +219,7 @@ def test_a_training_preempted_three_times_and_out_of_time_once(bench: SlurmBench
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_whole_sweep_has_one_distillation_and_one_seed_evaluation_a_task(bench: SlurmBench) -> None:
     arguments = ["method.mix_ratio=0,0.25,0.5,1", "seed=0,1,2", *SMALL]
     arguments += ["eval.tasks=[micro_math,micro_harmful]", "sweep.name=sweep"]

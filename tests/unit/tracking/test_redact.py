@@ -35,6 +35,7 @@ def test_a_value_under_a_secrets_name_goes(name: str) -> None:
         ("token", None),
         ("revision", "f5db02db724555f92da89c216ac04704f23d4590"),
         ("key", "5f0c7be0a1f2"),
+        ("token_shift/gsm8k", f"token_shift/{'0a' * 32}"),
     ],
 )
 def test_what_only_sounds_alike_stays(name: str, value: object) -> None:
