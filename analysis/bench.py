@@ -2,8 +2,8 @@
 
 Each measure runs ours and the baseline in turns, the first of a pair changing from round to round, so that a machine
 that slows down halfway slows both. Printed are the median ratio and its range. Only a bound that the project states is
-judged, else the exit code is 1: `--cfg job` takes at most three times a bare Hydra app's, a run with W&B's server down
-at most 1.05 times one without a tracker.
+judged, else the exit code is 1: `--cfg job` takes at most three times a bare Hydra app's, a tracked run,
+W&B's server down too, at most 1.05 times one without a tracker.
 """
 
 from __future__ import annotations

@@ -159,12 +159,13 @@ def _finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listen
                 moved = "".join(f"{path.name}, " for path in write_shift_figures(folder) if path.suffix == ".png")
             elif _only_trains(finished):
                 moved = "".join(f"{path.name}, " for path in write_loss_curves(folder) if path.suffix == ".png")
+    telling.hand(table, [job.label for job in finished])
     if summary is not None:
         print_table(summary, console)
         if _only_trains(finished):
             _print_losses(sweep, console)
         _print_papers_table(sweep, store, console)
-    message = telling.end(table, [job.label for job in finished])
+    message = telling.end()
     if message:
         _say(console, message)
     counts = Counter(record.status for record in records.values())

@@ -132,8 +132,9 @@ def main(arguments: Sequence[str]) -> None:
         with filelock.FileLock(home / ".lock", blocking=False):
             session = _Session(settings, queue)
             os.environ["WANDB_MODE"] = session.mode  # else its telemetry asks a server, of an offline run too
-            import sdft_exp.tracking.wandb  # noqa: F401  (takes a second or two, while stages are at work)
+            from sdft_exp.tracking.wandb import get_ready
 
+            get_ready()  # takes a second or two, while stages are at work
             for file in queue:
                 session.log(file)
                 file.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from sdft_exp.stages.report import ReportJob
 from sdft_exp.tracking.handing import TrackedRun, Tracking
 
 _KEY_DIGITS = 16
+_LONG = ("distill", "train", "answer", "score")  # after one of them there are seconds until a job's last score
 
 
 class Telling:
@@ -29,7 +30,7 @@ class Telling:
     def saw(self, record: Record) -> None:
         """A stage has ended. A single job waits for its report."""
         self._records[record.stage.address] = record
-        if record.stage.name == "score" and record.status != "hit":
+        if record.stage.name in _LONG and record.status != "hit":
             self._tracking.start()  # it is ready when there is something to log
         if len(self._jobs) > 1:
             for label in list(self._left):
@@ -37,14 +38,17 @@ class Telling:
                 if self._ended(label) and (sibling is None or self._ended(sibling)):
                     self._send(label, None)
 
-    def end(self, report: Stage, runs: Sequence[str]) -> str | None:
-        """Log the report, and `runs`, the labels of the finished jobs, where that is not done; see Tracking.end."""
+    def hand(self, report: Stage, runs: Sequence[str]) -> None:
+        """Log the report, and `runs`, the labels of the finished jobs, where that is not done; waits for nothing."""
         made = self._records.get(report.address)
         address = report.address if made is not None and made.status != "failed" else None
         for label in [label for label in self._left if label in runs]:
             self._send(label, address if len(self._jobs) == 1 else None)
         if len(self._jobs) > 1 and address is not None:
             self._tracking.log(self._report(address, [self._jobs[label][0].key[:_KEY_DIGITS] for label in runs]))
+
+    def end(self) -> str | None:
+        """See Tracking.end."""
         return self._tracking.end()
 
     def _send(self, label: str, report: str | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -20,6 +22,13 @@ from sdft_exp.tracking.mode import Mode
 from sdft_exp.tracking.redact import redact
 
 _MEGABYTE = 1e6
+
+
+def get_ready() -> None:
+    """Have W&B's service started and loaded what a first run loads, before there is anything to log."""
+    wandb.setup()
+    with contextlib.suppress(ImportError):  # a part of it that `init` imports late, most of a first run's second
+        importlib.import_module("wandb.sdk.launch")
 
 
 def log_run(

@@ -82,7 +82,8 @@ def test_the_report_of_several_is_a_run_of_its_own_and_a_failed_job_is_left_out(
     tell.saw(ended("vanilla 0", "failed"))
     tell.saw(ended("sdft 0"))
     tell.saw(Record(REPORT, "ran", "", 1.0))
-    assert tell.end(REPORT, ["method=sdft seed=0"]) == "said"
+    tell.hand(REPORT, ["method=sdft seed=0"])
+    assert tell.end() == "said"
     assert [run.job_type for run in noted.runs] == ["sdft", "report"]
     assert noted.runs[0].report is None and noted.runs[0].vanilla == {}
     assert (noted.runs[1].report, noted.runs[1].runs) == (REPORT.address, (noted.runs[0].key,))
@@ -93,7 +94,7 @@ def test_a_single_job_takes_its_report_with_it() -> None:
     tell.saw(ended("sdft 0"))
     assert noted.runs == []
     tell.saw(Record(REPORT, "hit", "", 0.0))
-    tell.end(REPORT, ["method=sdft seed=0"])
+    tell.hand(REPORT, ["method=sdft seed=0"])
     (run,) = noted.runs
     assert run.report == REPORT.address and run.key == job("sdft")[0].key[:16]
 
@@ -109,5 +110,5 @@ def test_under_wandb_agent_the_run_has_the_agents_name(monkeypatch: pytest.Monke
     monkeypatch.setenv("WANDB_RUN_ID", "named")
     tell, noted = telling(job("sdft"))
     tell.saw(ended("sdft 0"))
-    tell.end(REPORT, ["method=sdft seed=0"])
+    tell.hand(REPORT, ["method=sdft seed=0"])
     assert [run.key for run in noted.runs] == ["named"]
