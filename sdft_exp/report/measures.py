@@ -70,6 +70,10 @@ MEASURES = (
     Measure("unshifted", "unshifted tokens", "shift", ("unshifted",), None, "shift"),
     Measure("marginal", "marginal tokens", "shift", ("marginal",), None, "shift"),
     Measure("shifted", "shifted tokens", "shift", ("shifted",), None, "shift"),
+    Measure("shifted_in_data", "shifted words in the data", "shift", ("shifted_in_data",), None, "shift"),
+    Measure("marginal_in_data", "marginal words in the data", "shift", ("marginal_in_data",), None, "shift"),
+    Measure("unshifted_in_data", "unshifted words in the data", "shift", ("unshifted_in_data",), None, "shift"),
+    Measure("keyword_likelihood", "keyword likelihood", "shift", ("keyword_likelihood",), None, "shift"),
 )
 
 
