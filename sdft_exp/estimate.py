@@ -159,7 +159,7 @@ def shifting(config: RunConfig, answered: Cost) -> Cost:
     return Cost(samples, 2 * tokens, rough=True, most=True, hours=seconds / _HOUR, memory=memory)
 
 
-SHIFT_CHUNK = 1 << 23  # logits of a model that are there at once, as shift.tokens takes them, which imports torch
+SHIFT_CHUNK = 1 << 22  # logits of a model that are there at once, as shift.tokens takes them, which imports torch
 LIKELIHOOD_BATCH = 8  # rows, as evaluation.likelihood takes them, which imports torch
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -225,6 +226,41 @@ def test_logits_are_computed_a_chunk_at_a_time_on_responses_alone(monkeypatch: p
     responses = sum(len(one.response) for one in batch)
     assert max(seen) == 16 and sum(seen) == 2 * responses
     assert layers == [(5, max(len(one.prompt) + len(one.response) for one in batch) - 1)] * 2  # each read once
+
+
+def most_held(work: Callable[[], object]) -> int:
+    """Bytes of tensors that the work holds at most, by torch's own record of what it allocates and frees."""
+    with torch.profiler.profile(profile_memory=True) as recorded:
+        work()
+    changes = [event.nbytes() for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(itertools.accumulate(changes))
+
+
+def test_memory_does_not_grow_with_response_times_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = 8000
+    base = llama(vocab_size=vocabulary, max_position_embeddings=1024)
+    pair = adapter_pair(wearing(base))
+    monkeypatch.setattr(tokens, "CHUNK", 16 * vocabulary)
+    monkeypatch.setattr(tokens, "CPU_BLOCK", 4 * vocabulary)
+    held = []
+    for length in (200, 800):
+        one = Spoken((1, 2, 3), tuple(range(5, 5 + length)))
+        ids = torch.tensor([one.prompt + one.response])
+        with torch.inference_mode():
+            bare = most_held(lambda ids=ids: base(input_ids=ids, use_cache=False))
+        assert bare > 4 * length * vocabulary
+        held.append(most_held(lambda one=one: token_shift(pair, [one], pad_id=0)))
+        assert held[-1] < 0.3 * bare
+    assert held[1] - held[0] < 0.05 * 4 * 600 * vocabulary
+
+
+@pytest.mark.parametrize("width", [5, 100, 128 * 12, 128 * 40 + 17])
+def test_the_highest_of_stretches_are_the_highest_of_all(width: int) -> None:
+    torch.manual_seed(width)
+    logits = torch.stack([torch.randn(width), torch.arange(width) * 1.0, torch.arange(width) * -1.0])
+    values, places = tokens._best(logits, 10)
+    expected = logits.topk(min(10, width))
+    assert torch.equal(values, expected.values) and torch.equal(places, expected.indices)
 
 
 def test_ties_are_counted_and_share_the_best_rank() -> None:
