@@ -2,8 +2,9 @@
 
 Each measure runs ours and the baseline in turns, the first of a pair changing from round to round, so that a machine
 that slows down halfway slows both. Printed are the median ratio and its range. Only a bound that the project states is
-judged, else the exit code is 1: `--cfg job` takes at most three times a bare Hydra app's, a tracked run,
-W&B's server down too, at most 1.05 times one without a tracker.
+judged, else the exit code is 1: `--cfg job` takes at most three times a bare Hydra app's, a tracked run, W&B's server
+down too, at most 1.05 times one without a tracker, a token shift at most 1.25 times two bare forward passes and 1.3 times
+the memory of one.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Measure:
 
     Attributes:
         what, baseline: what is divided by what.
-        unit: "time" (below 1 is faster than the baseline) or "speed" (above 1 is faster).
+        unit: "time" or "memory" (below 1 is less than the baseline's) or "speed" (above 1 is faster).
         ratios: one a round.
         bound: the largest median that passes; None: nothing is promised.
     """
@@ -163,6 +164,7 @@ PARTS: dict[str, Callable[[Path, int], list[Measure]]] = {
     "generation": _part("bench_engines", "generation"),
     "training": _part("bench_engines", "training"),
     "scoring": _part("bench_engines", "scoring"),
+    "shift": _part("bench_shift", "shifted"),
     "sandbox": _part("bench_sandbox", "sandboxed"),
     "page": _part("bench_page", "opened"),
     "tracker": _part("bench_tracker", "tracked"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import bench_sandbox
+from analysis import bench_sandbox, bench_shift
 from analysis.bench import PARTS, Measure, paired, table
 from sdft_exp.tasks import sandbox
 
@@ -72,3 +72,30 @@ def test_without_a_sandbox_its_measure_is_left_out(
     monkeypatch.setattr(sandbox, "missing", lambda: "no bubblewrap")
     assert PARTS["sandbox"](tmp_path, 1) == []
     assert capsys.readouterr().err == "bench: sandbox left out: no bubblewrap\n"
+
+
+def test_a_token_shift_is_measured_in_turns_with_bare_passes_and_against_one_in_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock = [0.0]
+
+    def work(seconds: float) -> bench_shift.Work:
+        def run(response: int) -> None:
+            clock[0] += seconds
+
+        return run
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(bench_shift, "works", lambda kind: (work(6.0), work(2.5), work(5.0)))
+    held = {("adapter", "ours"): 50, ("checkpoints", "ours"): 140}
+    monkeypatch.setattr(bench_shift, "_held", lambda kind, work: held.get((kind, work), 100))
+
+    found = PARTS["shift"](tmp_path, 2)
+
+    assert [(one.unit, one.ratios) for one in found] == [
+        ("time", [pytest.approx(1.2)] * 2),
+        ("memory", [0.5, 0.5]),
+        ("time", [pytest.approx(1.2)] * 2),
+        ("memory", [1.4, 1.4]),
+    ]
+    assert [one.holds for one in found] == [True, True, True, False]  # at most 1.25 times the time, 1.3 the memory
