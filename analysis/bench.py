@@ -3,8 +3,8 @@
 Each measure runs ours and the baseline in turns, the first of a pair changing from round to round, so that a machine
 that slows down halfway slows both. Printed are the median ratio and its range. Only a bound that the project states is
 judged, else the exit code is 1: `--cfg job` takes at most three times a bare Hydra app's, a tracked run, W&B's server
-down too, at most 1.05 times one without a tracker, a token shift at most 1.25 times two bare forward passes and 1.3 times
-the memory of one.
+down too, at most 1.05 times one without a tracker, a token shift at most 1.25 times two bare forward passes and 1.3
+times the memory of one.
 """
 
 from __future__ import annotations
