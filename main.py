@@ -2,7 +2,11 @@
 
 import os
 import shlex
+import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports has nothing to save and needs no traceback
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra's errors reach `main` below and become one line
 
@@ -49,6 +53,8 @@ def go_on() -> str:
 
 def main() -> None:
     """Compose, judge, plan, run; a mistake of the user's is one line and an exit code of 2."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     register_resolvers()
     listen()
     take(sys.argv)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,10 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["model=micr"], ["model=micr", "did you mean micro?"]),
     (["method=sdtf"], ["method=sdtf", "did you mean sdft?"]),
     (["dataset=gsm8"], ["dataset=gsm8", "did you mean gsm8k?"]),
+    (["shift.measures=[responses]"], ["shift.tasks", "is empty", "name a task"]),
+    (["shift=micro", "shift.measures=[causes]"], ["shift.measures", "add tokens"]),
+    (["shift=micro", "shift.tasks=[micro_harmfull]"], ["shift.tasks", "did you mean micro_harmful?"]),
+    (["shift=micro", "shift.encoder=./no/such/folder"], ["shift.encoder", "no/such/folder"]),
     (["tuning=laro"], ["tuning=laro", "did you mean lora?"]),
     (["eval=micros"], ["eval=micros", "did you mean micro?"]),
     (["tracker=wandbb"], ["tracker=wandbb", "did you mean wandb?"]),
@@ -173,3 +178,20 @@ def test_the_package_of_the_planner_leaves_torch_out_of_sys_modules() -> None:
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1]) == []
+
+
+def test_ctrl_c_during_the_imports_ends_without_a_word(tmp_path: Path) -> None:
+    slow = tmp_path / "hydra" / "__init__.py"
+    slow.parent.mkdir()
+    slow.write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    started = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py")],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout and started.stdout.readline() == "importing\n"
+    started.send_signal(signal.SIGINT)
+    assert started.communicate(timeout=60) == ("", "")
+    assert started.returncode == -signal.SIGINT
