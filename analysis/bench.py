@@ -167,6 +167,7 @@ PARTS: dict[str, Callable[[Path, int], list[Measure]]] = {
     "shift": _part("bench_shift", "shifted"),
     "sandbox": _part("bench_sandbox", "sandboxed"),
     "page": _part("bench_page", "opened"),
+    "tokens": _part("bench_tokens", "opened"),
     "tracker": _part("bench_tracker", "tracked"),
 }
 

@@ -34,7 +34,7 @@ def made_up(folder: Path, ranks: int = 1, seeds: int = 2, questions: int = 10) -
     sweep, store = folder / "sweep", folder / "store"
     sweep.mkdir(parents=True)
     seed_scores = {task: _score(store, task, "seed LM", 0.6, questions) for task in TASKS}
-    select = _artifact(store, "select", "all", {"stats.json": _REWRITES, "selected.jsonl": _SELECTED})
+    select = artifact(store, "select", "all", {"stats.json": _REWRITES, "selected.jsonl": _SELECTED})
     jobs = [
         _job(store, method, rank, seed, questions if rank == 1 else 0, seed_scores, select)
         for rank in range(1, ranks + 1)
@@ -61,7 +61,7 @@ def _job(
         scores={task: _score(store, task, name, shares[task], questions) for task in TASKS},
         seed_scores=seed_scores,
         select=select if distilled else None,
-        train=_artifact(store, "train", name, trained),
+        train=artifact(store, "train", name, trained),
     )
 
 
@@ -97,10 +97,10 @@ def _score(store: Path, task: str, name: str, share: float, questions: int) -> s
         }
         for number in range(questions)
     ]
-    return _artifact(store, "score", f"{task} {name}", {"scores.json": scores, f"samples_{task}.jsonl": samples})
+    return artifact(store, "score", f"{task} {name}", {"scores.json": scores, f"samples_{task}.jsonl": samples})
 
 
-def _artifact(store: Path, stage: str, name: str, files: dict[str, Any]) -> str:
+def artifact(store: Path, stage: str, name: str, files: dict[str, Any]) -> str:
     """An artifact as the page reads one: unsealed, its key made from its name."""
     address = f"{stage}/{hashlib.sha256(name.encode()).hexdigest()}"
     folder = store / address

@@ -28,6 +28,7 @@ from sdft_exp.tracking.redact import redact
 PLAN = "plan.json"
 STAGES = "stages.json"
 PAGE = "report.html"
+TOKEN_PAGE = "token_shift.html"
 SUMMARY = "summary.json"
 LOSS_CURVES = "loss_curves"  # name of what tells how the loss fell, of trainings that nothing else was measured of
 SHIFT_FIGURES = "shift_"  # begins the names of figures of how far the models moved
@@ -106,7 +107,7 @@ def leave_results(
 
     What an earlier command of the same name left is taken away first.
     """
-    for name in (*_REPORTS, PAGE, "config.yaml", "README.md"):
+    for name in (*_REPORTS, PAGE, TOKEN_PAGE, "config.yaml", "README.md"):
         (folder / name).unlink(missing_ok=True)
     for figure in (*folder.glob(f"{SHIFT_FIGURES}*"), *folder.glob(f"{LOSS_CURVES}.*")):
         figure.unlink()

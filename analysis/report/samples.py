@@ -213,9 +213,9 @@ def _verdict(sample: Json) -> float | None:
     return None
 
 
-def cut(text: str) -> str:
+def cut(text: str, longest: int = LONGEST) -> str:
     """The text, or its beginning and how much is left out."""
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} characters more)"
+    return text if len(text) <= longest else f"{text[:longest]} … ({len(text) - longest:,} characters more)"
 
 
 def rejected(source: Source, address: str) -> list[Json]:
