@@ -246,10 +246,10 @@ def comparing_bytes(shape: Shape, dtype: str, adapter: int, rows: int, prompt: f
 def shifting_bytes(shape: Shape, dtype: str, adapter: int | None, tokens: int, chunk: int) -> int:
     """Peak of comparing two models' distributions: weights, of both where the tuned one is no adapter; then the larger
     of what is held while a batch of `tokens` tokens passes a layer, and of `chunk` logits of either with their float32
-    copies, difference and flags. Either model's last states of the batch are there all the time.
+    copies and difference. Either model's last states of the batch are there all the time.
     """
     size = BYTES[dtype]
     weights = 2 * size * shape.parameters if adapter is None else size * shape.parameters + _SINGLE * adapter
-    copies = 2 * _SINGLE if dtype == "float32" else 4 * _SINGLE  # float32 logits are worked on in place
+    copies = _SINGLE if dtype == "float32" else 3 * _SINGLE  # float32 logits are worked on in place
     passing = tokens * _passing(shape, size)
     return weights + 2 * tokens * size * shape.hidden + max(passing, chunk * (2 * size + copies))

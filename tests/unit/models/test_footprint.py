@@ -151,6 +151,18 @@ def test_bytes_of_comparing() -> None:
     assert footprint.comparing_bytes(TINY, "float32", 0, 8, 5) == 1352 * 4 + 2 * 8 * 5 * 10 * 4
 
 
+def test_bytes_of_comparing_two_models_tokens() -> None:
+    weights, states = 2 * 6_738_415_616, 2 * 8192 * 2 * 4096
+    # The MLPs of 8,192 tokens outweigh the logits of 100: both models' in half precision, and three such in float32.
+    got = footprint.shifting_bytes(LLAMA2_7B, "float16", 1000, 8192, 100 * 32000)
+    assert got == weights + 4 * 1000 + states + 8192 * (3 * 2 * 11008 + 2 * 4 * 4096)
+    # A second model in place of the adapter; 30 logits, in float32 with one more such, against the MLPs, then 300.
+    got = footprint.shifting_bytes(TINY, "float32", None, 3, 30)
+    assert got == 2 * 4 * 1352 + 2 * 3 * 4 * 8 + max(3 * (3 * 4 * 16 + 2 * 4 * 8), 30 * (2 * 4 + 4))
+    got = footprint.shifting_bytes(TINY, "float32", None, 3, 300)
+    assert got == 2 * 4 * 1352 + 2 * 3 * 4 * 8 + 300 * 12
+
+
 # Each tensor in pages of its own, given back when it goes: else the peak is the allocator's.
 ALONE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
 CHILD = """
