@@ -1,4 +1,4 @@
-"""Pictures of the demo's page for README.md and docs/: `make demo`, `python -m analysis.page_images outputs/demo`."""
+"""Pictures of the demo's pages for README.md and docs/: `make demo`, `python -m analysis.page_images outputs/demo`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from analysis.token_shift import write_page
 from sdft_exp.results import PAGE
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -13,7 +14,7 @@ _SIZE = (1100, 760)  # pixels
 
 
 def main(folder: str) -> None:
-    """Take a light picture of table and figures, and a dark one of the samples."""
+    """Take a light picture of table and figures, a dark one of the samples, a light one of the first shifted token."""
     from playwright.sync_api import sync_playwright
 
     program = shutil.which("chromium")
@@ -30,6 +31,13 @@ def main(folder: str) -> None:
             opened.locator(part).first.evaluate("part => part.scrollIntoView()")
             opened.screenshot(path=IMAGES / f"page_{scheme}.png")
             print(IMAGES / f"page_{scheme}.png")
+        opened = browser.new_page(reduced_motion="reduce", viewport={"width": 1300, "height": _SIZE[1]})
+        opened.goto(write_page(Path(folder)).resolve().as_uri())
+        opened.locator(".text .token").first.wait_for()
+        opened.get_by_role("button", name="next shifted token").click()
+        opened.locator(".token[aria-selected='true']").wait_for()
+        opened.screenshot(path=IMAGES / "tokens.png")
+        print(IMAGES / "tokens.png")
         browser.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,32 @@ def test_building_the_stage_imports_no_torch() -> None:
         "print([m for m in ('torch', 'lm_eval', 'peft', 'transformers') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("form", "first_rank"), [("exact", 1), ("aligntds", 0)])
+def test_the_page_of_tokens_shows_what_the_stage_left(
+    tmp_path: Path, tiny_ref: ModelRef, inputs: dict[str, Path], form: str, first_rank: int
+) -> None:
+    import base64
+    import zlib
+
+    from analysis.token_shift.page import contents
+    from analysis.token_shift.source import read
+    from sdft_exp.stages.report import ReportJob
+
+    artifact = tmp_path / "store" / "token_shift" / ("0" * 64)
+    artifact.parent.mkdir(parents=True)
+    found = made(artifact, params(tiny_ref, form=form), inputs)
+    shifts = {"token_shift/micro_text": f"token_shift/{artifact.name}"}
+    job = ReportJob("sdft", {"method": "sdft"}, 0, "micro", "micro_chat", (), train="train/0", shifts=shifts)
+    plan = {"title": "run", "store": str(tmp_path / "store"), "jobs": [{"report": dataclasses.asdict(job)}]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    shown = contents(read(tmp_path))
+    (part,) = shown.index["parts"]
+    assert part["rows"][0]["form"] == form
+    for line, (_, name, ((text, _),)) in zip(found["lines"], part["items"], strict=True):
+        assert text == "".join(line["pieces"])
+        tokens = json.loads(zlib.decompress(base64.b64decode(shown.blobs[name])))["0"]
+        assert tokens["rank"] == line["base_rank"] and min(tokens["rank"]) >= first_rank
+        counts = tokens["top_base"][0]
+        assert [count == 10 for count in counts] == [each != "unshifted" for each in line["classes"]]
