@@ -32,7 +32,7 @@ def main(folder: str) -> None:
             opened.screenshot(path=IMAGES / f"page_{scheme}.png")
             print(IMAGES / f"page_{scheme}.png")
         opened = browser.new_page(reduced_motion="reduce", viewport={"width": 1300, "height": _SIZE[1]})
-        opened.goto(write_page(Path(folder)).resolve().as_uri())
+        opened.goto(f"{write_page(Path(folder)).resolve().as_uri()}#task=micro_harmful")
         opened.locator(".text .token").first.wait_for()
         opened.get_by_role("button", name="next shifted token").click()
         opened.locator(".token[aria-selected='true']").wait_for()

@@ -57,7 +57,7 @@ class Command:
     @property
     def shows_results(self) -> bool:
         """Whether it reads the folder that another command of its page leaves."""
-        return bool({"analysis.report", "analysis.compare"} & set(self.words))
+        return bool({"analysis.report", "analysis.compare", "analysis.token_shift"} & set(self.words))
 
     @property
     def trains(self) -> bool:
