@@ -106,8 +106,10 @@ def _kl_by_position(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
     for number, (name, found) in enumerate(read.items()):
         places = [(part["from"] + part["to"]) / 2 for part in found[0]["positions"]]
         values = [[part["kl_base_tuned"] for part in stats["positions"]] for stats in found]
-        mean = np.nanmean(np.array(values, dtype=float), axis=0)
-        axes.plot(places, mean, label=name, **_line(number))
+        measured = np.array(values, dtype=float)
+        there = ~np.isnan(measured).all(axis=0)  # short responses have no token at some positions
+        mean = np.nanmean(measured[:, there], axis=0)
+        axes.plot(np.array(places)[there], mean, label=name, **_line(number))
     axes.set_xlabel("relative position in the response")
     axes.set_ylabel("KL(seed LM, tuned), nats")
     axes.set_ylim(bottom=0)

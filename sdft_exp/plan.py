@@ -105,7 +105,7 @@ def plan_table(plan: Plan, assumed: AssumedGpu) -> str:
 
 
 _WIDTH = 120
-_ON_A_GPU = ("distill", "train", "answer")
+_ON_A_GPU = ("distill", "train", "answer", "token_shift")
 
 
 def _state(node: Node) -> str:

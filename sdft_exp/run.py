@@ -173,6 +173,8 @@ def _finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listen
     _say(console, f"{title}: ended after {duration(time.monotonic() - started)}; stages: {told}")
     left = f"report.html, report.md, summary.json, summary.csv, figure.png, {moved}" if summary is not None else ""
     _say(console, f"results: {folder}: {left}stages.json")
+    if any(name.startswith("token_shift/") for job in finished for name in job.experiment.shifts):
+        _say(console, f"tokens: python -m analysis.token_shift {folder}")
     if verbose():
         _say(console, f"artifacts: {store.root}")
     failure = _failures(jobs, finished, records, table)

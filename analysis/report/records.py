@@ -10,10 +10,11 @@ from typing import Any
 
 from analysis.report.source import Source
 from sdft_exp.jobs import flatten
+from sdft_exp.stages.report import SHIFTS
 
 Json = Mapping[str, Any]
 
-_ORDER = ("dataset", "distill", "select", "mix", "train", "export", "answer", "judge", "score", "report")
+_ORDER = ("dataset", "distill", "select", "mix", "train", "export", "answer", "judge", "score", *SHIFTS, "report")
 _SAME_RUN = ("paths.", "plan", "sweep.", "tracker.", "launch.")  # where and how a job runs, which makes no difference
 
 

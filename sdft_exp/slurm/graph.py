@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 
 from sdft_exp.stage import Stage
 
-# Stages that load a model, and judge, which asks a server for as long and would hold the GPU of the answers.
-HEAVY = ("distill", "train", "export", "answer", "judge")
+# Stages that load a model, and judge, which asks a server for as long and would hold the GPU of the answers; each with
+# the kind of its job.
+HEAVY = {name: name for name in ("distill", "train", "export", "answer", "judge")}
+HEAVY |= dict.fromkeys(("similarity", "token_shift", "causes"), "shift")
 LIGHT = "light"  # the kind of a job that has none of them
 ARRAY = 500  # jobs of one array at most; clusters commonly allow 1001
 
@@ -29,7 +31,7 @@ class Job:
 
     @property
     def kind(self) -> str:
-        return next((stage.name for stage in self.stages if stage.name in HEAVY), LIGHT)
+        return next((HEAVY[stage.name] for stage in self.stages if stage.name in HEAVY), LIGHT)
 
     @property
     def label(self) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from sdft_exp.config import Group, Names, Positive, nearest
 from sdft_exp.errors import ConfigError
 
-Kind = Literal["distill", "train", "export", "answer", "judge", "light"]
+Kind = Literal["distill", "train", "export", "answer", "judge", "shift", "light"]
 Count = Annotated[int, Field(ge=0)]
 
 

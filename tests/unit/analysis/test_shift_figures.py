@@ -18,6 +18,7 @@ from sdft_exp.results import PLAN
 
 def stats_of_tokens(kl: float) -> dict[str, Any]:
     parts = [{"from": at / 20, "to": (at + 1) / 20, "kl_base_tuned": kl / (at + 1)} for at in range(20)]
+    parts[3]["kl_base_tuned"] = None  # of responses so short that none has a token there
     return {"positions": parts, "unshifted": 0.8, "marginal": 0.15, "shifted": 0.05}
 
 

@@ -73,6 +73,23 @@ def test_a_judge_is_asked_by_a_job_of_its_own_and_the_score_goes_along() -> None
     assert jobs[1].kind == "judge"
 
 
+def test_measures_of_shift_have_jobs_and_resources_of_their_own() -> None:
+    """They load models; the norm of the update reads files alone and goes along with its training."""
+    train, answer, seed = TRAINS[0], stage("answer", TRAINS[0]), stage("answer", number=9)
+    tokens = stage("token_shift", answer, train)
+    measured = [stage("update", train), tokens, stage("similarity", answer, seed), stage("causes", tokens, MIX)]
+    jobs = jobs_of([train, answer, seed, *measured], {train.inputs["0"].address: "7"})
+    assert [(job.label, job.kind) for job in jobs] == [
+        ("train + update", "train"),
+        ("answer", "answer"),
+        ("answer", "answer"),
+        ("token_shift", "shift"),
+        ("similarity", "shift"),
+        ("causes", "shift"),
+    ]
+    assert [sorted(job.after) for job in jobs[3:]] == [[1], [1, 2], [3]]
+
+
 def test_what_a_submitted_job_makes_is_waited_for_and_not_made_again() -> None:
     jobs = jobs_of([DISTILL, SELECT, MIX, TRAINS[0]], {one.address: "7_1" for one in (DISTILL, SELECT, MIX)})
     assert [(job.label, job.after, job.after_submitted) for job in jobs] == [("train", set(), {"7_1"})]
