@@ -363,6 +363,7 @@ def test_on_paper_there_are_no_controls_and_no_dark(page: Page, small: Path) -> 
     assert page.pdf().startswith(b"%PDF")
 
 
+@pytest.mark.slow
 def test_1000_responses_are_few_elements_and_a_few_megabytes(page: Page, big: Path) -> None:
     assert big.stat().st_size < 25_000_000
     _open(page, big)
