@@ -106,7 +106,7 @@ def _kl_by_position(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
     for number, (name, found) in enumerate(read.items()):
         places = [(part["from"] + part["to"]) / 2 for part in found[0]["positions"]]
         values = [[part["kl_base_tuned"] for part in stats["positions"]] for stats in found]
-        measured = np.array(values, dtype=float)
+        measured = np.array(values, dtype=float)  # null is nan
         there = ~np.isnan(measured).all(axis=0)  # short responses have no token at some positions
         mean = np.nanmean(measured[:, there], axis=0)
         axes.plot(np.array(places)[there], mean, label=name, **_line(number))
@@ -117,10 +117,12 @@ def _kl_by_position(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
 
 
 def _token_classes(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
-    names = list(read)
+    # A run whose answers are all empty has no tokens, and no shares.
+    found = {name: [stats for stats in each if stats["unshifted"] is not None] for name, each in read.items()}
+    names = [name for name, each in found.items() if each]
     left = np.zeros(len(names))
     for kind, colour, hatch in _CLASSES:
-        shares = np.array([100 * np.mean([stats[kind] for stats in read[name]]) for name in names])
+        shares = np.array([100 * np.mean([stats[kind] for stats in found[name]]) for name in names])
         axes.barh(names, shares, left=left, color=colour, hatch=hatch, edgecolor="white", label=kind)
         left += shares
     axes.invert_yaxis()

@@ -150,21 +150,17 @@ def _finish(sweep: Sweep, store: Store, console: Console, make: Callable[[Listen
         with writing(folder):
             write_stages(folder, planned, records)
     _print_tracebacks(records, store, console)
-    moved = ""
     with writing(folder), alone(folder):
         summary = leave_results(folder, jobs, finished, table, store)
         if summary is not None:
             write_page(folder)
-            if any(job.experiment.shifts for job in finished):
-                moved = "".join(f"{path.name}, " for path in write_shift_figures(folder) if path.suffix == ".png")
-            elif _only_trains(finished):
-                moved = "".join(f"{path.name}, " for path in write_loss_curves(folder) if path.suffix == ".png")
     telling.hand(table, [job.label for job in finished])
     if summary is not None:
         print_table(summary, console)
         if _only_trains(finished):
             _print_losses(sweep, console)
         _print_papers_table(sweep, store, console)
+        moved = "".join(f"{name}, " for name in leave_figures(folder, finished, console))
     message = telling.end()
     if message:
         _say(console, message)
@@ -200,6 +196,24 @@ def write_page(folder: Path) -> None:
     from analysis.report import write_page as write
 
     write(folder)
+
+
+def leave_figures(folder: Path, finished: Sequence[Job], console: Console) -> list[str]:
+    """Draw how far the models moved, or how the loss fell; returns the names of the PNGs. The table is told already:
+    what is in the way of a figure is a warning."""
+    if any(job.experiment.shifts for job in finished):
+        write, again = write_shift_figures, "shift_figures"
+    elif _only_trains(finished):
+        write, again = write_loss_curves, "loss_curves"
+    else:
+        return []
+    try:
+        with alone(folder):
+            return [path.name for path in write(folder) if path.suffix == ".png"]
+    except Exception as error:
+        told = f"warning: the figures could not be drawn ({type(error).__name__}: {error})"
+        _say(console, f"{told}; python -m analysis.{again} {folder} tries again")
+        return []
 
 
 def write_shift_figures(folder: Path) -> list[Path]:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from sdft_exp import run
 from sdft_exp.compose import compose
 from sdft_exp.errors import UserError
 from sdft_exp.experiment import Experiment
 from sdft_exp.jobs import Job, row_values
 from sdft_exp.results import alone, writing
+from sdft_exp.stage import Stage
+
+
+@dataclass(frozen=True)
+class Params:
+    """Of a stage that is only named."""
 
 
 def rows(*jobs: str) -> dict[str, dict[str, object]]:
@@ -50,6 +60,23 @@ def test_two_who_leave_the_same_results_take_turns(tmp_path: Path) -> None:
         order.append("first")
     other.join()
     assert order == ["first", "second"]
+
+
+def test_a_figure_that_fails_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(folder: Path) -> list[Path]:
+        raise TypeError("unsupported operand")
+
+    shifts = {"update": Stage("update", Params(), {})}
+    job = Job("job", Experiment(compose(["plan=true"]), shifts=shifts))
+    told = io.StringIO()
+    monkeypatch.setattr(run, "write_shift_figures", lambda folder: [folder / "shift_a.png", folder / "shift_a.svg"])
+    assert run.leave_figures(tmp_path, [job], Console(file=told)) == ["shift_a.png"]
+    monkeypatch.setattr(run, "write_shift_figures", fails)
+    assert run.leave_figures(tmp_path, [job], Console(file=told)) == []
+    assert told.getvalue() == (
+        "warning: the figures could not be drawn (TypeError: unsupported operand); "
+        f"python -m analysis.shift_figures {tmp_path} tries again\n"
+    )
 
 
 def test_results_that_cannot_be_written_are_told_in_one_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,23 @@ def test_each_measure_has_its_figure_as_png_and_svg(moved: Source) -> None:
     assert "vanilla" in text and "SDFT" in text and "advbench" in text
     before = [path.read_bytes() for path in paths]
     assert before == [path.read_bytes() for path in draw(moved)]  # equal results are equal files
+
+
+def drawn_over_empty_answers(moved: Source, jobs: Sequence[int]) -> list[str]:
+    """What `draw` shows in its figure of classes where the answers of some jobs are all empty."""
+    for at in jobs:
+        (path,) = moved.store.root.glob(f"token_shift/{at}/stats.json")
+        empty = [{"from": part / 20, "to": (part + 1) / 20, "kl_base_tuned": None} for part in range(20)]
+        nothing = dict.fromkeys(("unshifted", "marginal", "shifted"))
+        path.write_text(json.dumps(stats_of_tokens(1.0) | nothing | {"positions": empty}))
+    draw(moved)
+    text = (moved.folder / "shift_token_classes.svg").read_text()
+    return [name for name in ("vanilla", "SDFT") if f"<!-- {name} -->" in text]
+
+
+def test_a_run_of_empty_answers_has_no_bar_and_takes_no_other_with_it(moved: Source) -> None:
+    assert drawn_over_empty_answers(moved, [0]) == ["SDFT"]
+    assert drawn_over_empty_answers(moved, [0, 1]) == []
 
 
 def test_shift_stands_against_what_was_forgotten(moved: Source) -> None:
