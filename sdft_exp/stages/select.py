@@ -44,7 +44,9 @@ def stage(config: RunConfig, dataset: Stage, distill: Stage | None) -> Stage:
     path = config.method.rewrites_file
     digest = None
     if path is not None:
-        digest = rewrites_digest(Path(path).expanduser(), dataset.cost.samples)
+        source = dataset.params
+        told = source.is_local or source.incomplete == "error"  # else how many are left out is seen in the rows alone
+        digest = rewrites_digest(Path(path).expanduser(), dataset.cost.samples if told else None)
     params = Select(
         rule=config.dataset.answer,
         world_set=config.dataset.name if config.dataset.answer == "microworld" else None,

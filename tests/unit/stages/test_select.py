@@ -129,6 +129,22 @@ def test_rewrites_are_checked_with_the_plan(made_elsewhere: list[str], tmp_path:
         select.stage(config, dataset.stage(config), None)
 
 
+def test_rewrites_of_a_hub_set_that_leaves_rows_out_are_counted_with_its_rows(
+    made_elsewhere: list[str], tmp_path: Path
+) -> None:
+    config = compose([*made_elsewhere[2:], "dataset=alpaca", "dataset.answer=none", "dataset.max_samples=null"])
+    data = dataset.stage(config)
+    assert data.cost.samples == 52002  # of the published set, rows without an answer too
+    stage = select.stage(config, data, None)
+    (tmp_path / "rows").mkdir()
+    write(tmp_path / "rows", "rows.jsonl", ROWS[:1])
+    with pytest.raises(DataError, match="holds 2 rewrites for 1 rows"):
+        run(stage.params, {"dataset": tmp_path / "rows"}, tmp_path / "out")
+    strict = compose([*made_elsewhere[2:], "dataset=lima", "dataset.answer=none", "dataset.incomplete=error"])
+    with pytest.raises(DataError, match="holds 2 rewrites for 1030 rows"):
+        select.stage(strict, dataset.stage(strict), None)
+
+
 def test_the_key_follows_the_rewrites_and_not_their_place(made_elsewhere: list[str], tmp_path: Path) -> None:
     def key(*overrides: str) -> str:
         config = compose([*made_elsewhere, *overrides])
