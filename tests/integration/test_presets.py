@@ -96,7 +96,7 @@ def test_every_table_is_a_preset_and_has_its_numbers_here() -> None:
 def test_the_loss_curves_have_the_limits_papers_settings() -> None:
     configs = preset_configs(LOSSES)
     told = [(config.tuning.name, config.dataset.max_samples) for config in configs]
-    assert told == [(kind, rows) for kind in ("lora", "full") for rows in (1000, 10000, 25000, 52002)]
+    assert told == [(kind, rows) for kind in ("lora", "full") for rows in (1000, 10000, 25000, None)]
     for config in configs:
         tuning = config.tuning
         assert (config.model.name, config.dataset.name, config.eval.tasks) == ("llama2_7b", "alpaca", ())
@@ -105,6 +105,16 @@ def test_the_loss_curves_have_the_limits_papers_settings() -> None:
     found = stories(LOSSES, ["model=micro"])
     assert len(found) == 2 * 4 * 3
     check_plan(found, Path("nothing_is_here"))
+
+
+def test_the_trainings_of_the_loss_curves_are_those_of_lora_against_full(real: list[str]) -> None:
+    model = [override for override in real if not override.startswith("dataset.path")]
+    rows = "row=" + ",".join(f"limits/alpaca_{size}" for size in ("1k", "10k", "25k", "52k"))
+    trained = [
+        {story.train.key for story in found if story.train}
+        for found in (stories(LOSSES, model), stories("limits/lora_vs_full", [*model, rows, "shift=none"]))
+    ]
+    assert trained[0] == trained[1] and len(trained[0]) == 2 * 4
 
 
 @pytest.mark.recipe
