@@ -12,7 +12,7 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ import numpy as np
 from analysis.report.source import Source, find, read_finished
 from sdft_exp.data.jsonl import read_jsonl
 from sdft_exp.errors import DataError, UserError
+from sdft_exp.jobs import Job, report_job, row_values
 from sdft_exp.report.grouping import group_jobs
 from sdft_exp.report.reading import heading
 from sdft_exp.results import LOSS_CURVES
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sdft_exp.experiment import Experiment
+    from sdft_exp.stages.report import ReportJob
     from sdft_exp.store import Store
 
 # Okabe and Ito's colours, told apart by the colour-blind; lines differ by dash, too.
@@ -83,27 +85,30 @@ class Row:
 
 def rows_in_store(stories: Sequence[Experiment], store: Store) -> list[Row]:
     """The rows of a preset's jobs whose trainings the store has."""
-    found: dict[tuple[str, str], list[Curve]] = {}
-    for story in stories:
-        config = story.config
-        rows = config.dataset.max_samples or config.dataset.size or "all"
-        key = (f"{config.dataset.name} on {config.model.name}", f"tuning={config.tuning.name}, {rows} rows")
-        if story.train is not None and store.verify(story.train.address).state == "whole":
-            found.setdefault(key, []).append(_curve(store.path(story.train.address)))
-    return [Row(*key, tuple(curves)) for key, curves in found.items()]
+    jobs = [Job(str(number), story) for number, story in enumerate(stories)]
+    values = row_values(jobs)
+    return _rows(
+        [report_job(job, values[job.label]) for job in jobs],
+        lambda address: store.path(address) if store.verify(address).state == "whole" else None,
+    )
 
 
 def rows_of(source: Source) -> list[Row]:
     """The rows of a finished run whose trainings are there."""
-    found = []
-    for group in group_jobs(source.jobs):
+    return _rows(source.jobs, lambda address: path if (path := source.store.path(address)).is_dir() else None)
+
+
+def _rows(jobs: Sequence[ReportJob], found: Callable[[str], Path | None]) -> list[Row]:
+    """As the table has them; `found` tells the folder of a training, or that it is not there."""
+    rows = []
+    for group in group_jobs(jobs):
         title = heading({"dataset": group.dataset, "model": group.model, "setting": group.setting})
         for row in group.rows:
-            folders = [source.store.path(job.train) for job in row.jobs if job.train]
-            curves = tuple(_curve(folder) for folder in folders if folder.is_dir())
+            folders = [found(job.train) for job in row.jobs if job.train]
+            curves = tuple(_curve(folder) for folder in folders if folder is not None)
             if curves:
-                found.append(Row(title, row.name, curves))
-    return found
+                rows.append(Row(title, row.name, curves))
+    return rows
 
 
 def _curve(folder: Path) -> Curve:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -70,24 +71,44 @@ def test_a_run_leaves_figure_and_table_and_the_same_twice(trained: Source, capsy
     assert "nats" in capsys.readouterr().out
 
 
+def train(overrides: Sequence[str], epochs: int) -> None:
+    """Put made-up trainings of the preset's jobs into their store: of every step the loss is 2 and the seed."""
+    for config in preset_configs(PRESET, overrides):
+        stage = experiment(config).train
+        assert stage is not None
+
+        def work(out: Path, loss: float = 2.0 + config.seed) -> None:
+            steps = [{"step": step, "loss": loss, "tokens": 5} for step in range(1, epochs + 1)]
+            (out / "curve.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+            (out / "stats.json").write_text(json.dumps({"epochs": float(epochs), "steps": epochs}))
+
+        Store(config.paths.store).produce(stage, work)
+
+
+def test_settings_that_differ_are_rows_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shared = ["model=micro", "seed=0", "dataset.max_samples=8", "tuning=lora", f"paths.store={tmp_path}"]
+    noisy = "tuning.neftune_alpha=null,5"
+    train([*shared, noisy, "tuning.epochs=1"], epochs=1)
+    train([*shared, "tuning.epochs=2"], epochs=2)
+    for varying, rows in (
+        ([noisy, "tuning.epochs=1"], ["vanilla, neftune_alpha=None", "vanilla, neftune_alpha=5.0"]),
+        (["tuning.epochs=1,2"], ["vanilla, epochs=1.0", "vanilla, epochs=2.0"]),
+        (["tuning.epochs=2,3"], ["vanilla, epochs=2.0"]),  # the others are not there
+    ):
+        assert tables([PRESET, *shared, *varying, "--format", "csv"]) == 0
+        found = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+        assert [(row["row"], row["seeds"]) for row in found] == [(row, "1") for row in rows]
+
+
 def test_the_presets_losses_are_looked_up_in_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     overrides = ["model=micro", "seed=0,1", "dataset.max_samples=8", "tuning=lora", f"paths.store={tmp_path}"]
     assert tables([PRESET, *overrides]) == 0
     told = capsys.readouterr().out
     assert "ours: not run" in told and "training losses not published here" in told
-    store = Store(str(tmp_path))
-    for config in preset_configs(PRESET, overrides):
-        train = experiment(config).train
-        assert train is not None
-
-        def work(out: Path, loss: float = 2.0 + config.seed) -> None:
-            (out / "curve.jsonl").write_text(json.dumps({"step": 1, "loss": loss, "tokens": 5}) + "\n")
-            (out / "stats.json").write_text(json.dumps({"epochs": 1.0, "steps": 1}))
-
-        store.produce(train, work)
+    train(overrides, epochs=1)
     assert tables([PRESET, *overrides, "--format", "csv"]) == 0
     (row,) = csv.DictReader(capsys.readouterr().out.splitlines())
-    assert (row["row"], row["seeds"], row["epoch 1"]) == ("tuning=lora, 8 rows", "2", "2.500 ± 0.707")
+    assert (row["row"], row["seeds"], row["epoch 1"]) == ("vanilla", "2", "2.500 ± 0.707")
     assert tables([PRESET, *overrides, "--format", "latex"]) != 0
     assert "losses are shown as md or csv" in capsys.readouterr().err
 
