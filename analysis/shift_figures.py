@@ -135,20 +135,27 @@ def _token_classes(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
 def _histograms(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
     for number, (name, found) in enumerate(read.items()):
         measured = [stats["measures"]["embedding"]["histogram"] for stats in found]
-        counts = np.mean([one["counts"] for one in measured], axis=0)
-        style = _line(number)
-        axes.stairs(100 * counts / counts.sum(), measured[0]["edges"], label=name, **style)
+        shares, below = _shares(measured)
+        told = f"{name}, {below:.1f} % under 0" if below else name
+        axes.stairs(shares, measured[0]["edges"], label=told, **_line(number))
     axes.set_xlabel("cosine of the answers of seed LM and tuned model")
     axes.set_ylabel("share of answers, percent")
     axes.legend(fontsize=7, frameon=False, loc="upper left")
+
+
+def _shares(histograms: Sequence[Json]) -> tuple[Any, float]:
+    """Of all answers behind histograms the percent in each bin, and that in none: cosines under 0."""
+    counts = np.sum([one["counts"] for one in histograms], axis=0)
+    below = sum(one["below"] for one in histograms)
+    return 100 * counts / (counts.sum() + below), float(100 * below / (counts.sum() + below))
 
 
 def _by_layer(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for number, (name, found) in enumerate(read.items()):
-        layers = [part["layer"] for part in found[0]["by_layer"] if part["layer"] is not None]
-        norms = [[p["absolute"] for p in update["by_layer"] if p["layer"] is not None] for update in found]
+        layers = [part["layer"] for part in found[0]["by_layer"]]
+        norms = [[part["absolute"] for part in update["by_layer"]] for update in found]
         axes.plot(layers, np.mean(norms, axis=0), marker="o", markersize=4, label=name, **_line(number))
     axes.set_xlabel("layer")
     axes.set_ylabel("norm of the update")

@@ -13,7 +13,7 @@ import pytest
 
 from analysis.bench_page import made_up
 from analysis.report.source import Source, read_finished
-from analysis.shift_figures import _correlation, draw, main
+from analysis.shift_figures import _correlation, _shares, draw, main
 from sdft_exp.results import PLAN
 
 
@@ -29,8 +29,8 @@ def moved(tmp_path: Path) -> Source:
     folder = made_up(tmp_path, ranks=1, seeds=1, questions=2)
     plan = json.loads((folder / PLAN).read_text())
     store = Path(plan["store"])
-    histogram = {"edges": [0.0, 0.5, 1.0], "counts": [1, 3]}
-    layers = [{"layer": None, "absolute": 1.0}, {"layer": 0, "absolute": 2.0}, {"layer": 1, "absolute": 3.0}]
+    histogram = {"edges": [0.0, 0.5, 1.0], "counts": [1, 3], "below": 1}
+    layers = [{"layer": 0, "absolute": 2.0}, {"layer": 1, "absolute": 3.0}]
     for at, job in enumerate(plan["jobs"]):
         contents = {
             f"token_shift/{at}": ("stats.json", stats_of_tokens(1.0 + at)),
@@ -54,6 +54,14 @@ def test_each_measure_has_its_figure_as_png_and_svg(moved: Source) -> None:
     assert "vanilla" in text and "SDFT" in text and "advbench" in text
     before = [path.read_bytes() for path in paths]
     assert before == [path.read_bytes() for path in draw(moved)]  # equal results are equal files
+
+
+def test_a_histogram_is_of_all_answers_those_under_0_too(moved: Source) -> None:
+    draw(moved)
+    assert "20.0 % under 0" in (moved.folder / "shift_similarity.svg").read_text()
+    shares, below = _shares([{"counts": [1, 2], "below": 1}, {"counts": [0, 4], "below": 0}])
+    assert (shares.tolist(), below) == ([12.5, 75.0], 12.5)
+    assert _shares([{"counts": [1, 3], "below": 0}])[1] == 0
 
 
 def drawn_over_empty_answers(moved: Source, jobs: Sequence[int]) -> list[str]:
