@@ -174,11 +174,10 @@ def _forgetting(group: Json) -> Iterator[Panel]:
             if len(rows) < 2 or lost not in seed:
                 continue
             points = {
-                row["name"]: (
-                    np.array(row["measures"][moved]["per_seed"]),
-                    100 * (np.array(row["measures"][lost]["per_seed"]) - seed[lost]["mean"]),
-                )
+                row["name"]: (each[0][there], 100 * (each[1][there] - seed[lost]["mean"]))
                 for row in rows
+                for each in [np.array([row["measures"][name]["per_seed"] for name in (moved, lost)], dtype=np.float64)]
+                for there in [~np.isnan(each).any(axis=0)]  # runs that have a value of both
             }
             yield Panel(heading(group), partial(_scatter, points=points, across=across, up=up))
 

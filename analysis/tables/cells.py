@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.tables.shape import Source
-from sdft_exp.report.bootstrap import Floats, interval, over_seeds, resampled_means
+from sdft_exp.report.bootstrap import Floats, interval, of_all, over_seeds, resampled_means
 from sdft_exp.report.summary import judged_by
 from sdft_exp.store import Store
 
@@ -58,7 +58,7 @@ class Scores:
         if not seeds or not self._paired(runs, baseline, source, seeds):
             return None
         common = self._common([side[seed] for side in (runs, baseline) for seed in seeds], source)
-        if not all(there.any() for there in common.values()):
+        if common is None:
             return None
         mean, resampled = self._mean(runs, source, seeds, common)
         other, resampled_other = self._mean(baseline, source, seeds, common)
@@ -120,17 +120,19 @@ class Scores:
         return self._means[key]
 
     def _values(self, address: str, metric: str) -> Floats:
-        """One value an item; NaN where a judge failed at it."""
+        """One value an item; NaN where there is none: a judge failed, or there was nothing to measure."""
         score = self._score(address)
         assert score is not None
         return np.array([float(item.get(metric, np.nan)) for item in score["items"]])
 
-    def _common(self, runs: Sequence[Addresses], source: Source) -> dict[str, Items]:
-        """By task, the items that every run has a value for."""
+    def _common(self, runs: Sequence[Addresses], source: Source) -> dict[str, Items] | None:
+        """By task, the items that every run has a value for; None where they are too few."""
         common: dict[str, Items] = {}
         for task in source.tasks:
-            values = np.array([self._values(run[task], source.metric) for run in runs])
-            common[task] = np.logical_not(np.isnan(values).any(axis=0))
+            values = of_all(np.array([self._values(run[task], source.metric) for run in runs]))
+            if values is None:
+                return None
+            common[task] = ~np.isnan(values[0])
         return common
 
     def _paired(

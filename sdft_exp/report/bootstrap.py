@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+FEW_ITEMS = 5  # a difference over fewer, where others are missing, would say little and look certain
 _CELLS = 2_000_000  # drawn items held at once, some 16 MB: the memory stays bounded for tasks of thousands of items
 
 
@@ -48,13 +49,22 @@ def resampled_means(values: Floats, resamples: int, stream: str) -> Floats:
     return np.concatenate(parts)
 
 
-def values_of_all(values: Floats, kinds: Sequence[str]) -> Floats:
-    """`values`, shape (series, items), without those of items that another series of the same kind has no value for."""
-    kept = values.copy()
-    for kind in set(kinds):
-        own = np.flatnonzero([one == kind for one in kinds])
-        kept[np.ix_(own, np.flatnonzero(np.isnan(values[own]).any(axis=0)))] = np.nan
-    return kept
+def with_values(series: Sequence[Floats]) -> npt.NDArray[np.bool_]:
+    """Which runs have a value of every one of `series`, each of shape (runs, items): a mean is over those alone."""
+    return np.all([~np.isnan(values).all(axis=1) for values in series], axis=0)
+
+
+def of_all(values: Floats) -> Floats | None:
+    """`values`, shape (series, items), without those of items that another series has no value for.
+
+    A difference is over the items that both its sides have: else which are missing would make one of its own.
+
+    None where fewer than `FEW_ITEMS` would be left of what is there.
+    """
+    missing = np.isnan(values).any(axis=0)
+    if missing.any() and np.count_nonzero(~missing) < FEW_ITEMS:
+        return None
+    return np.where(missing, np.nan, values)
 
 
 def over_seeds(means: Floats, seeds: Sequence[int]) -> Floats:

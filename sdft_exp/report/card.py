@@ -111,9 +111,8 @@ def _scores(group: Json, row: Json, position: int, summary: Json) -> str:
         name = measure["name"]
         if name in row["change"]:
             own, before = row["measures"][name]["per_seed"][position], seed["measures"][name]["mean"]
-            lines.append(
-                f"| {measure['title']} | {points(before)} | {points(own)} | {difference(row['change'][name])} |"
-            )
+            told = "-" if own is None else points(own)
+            lines.append(f"| {measure['title']} | {points(before)} | {told} | {difference(row['change'][name])} |")
     if len(lines) == 2:
         return "Nothing was measured."
     confidence = f"{100 * summary['interval']['confidence']:g}"

@@ -54,7 +54,7 @@ def _cell(row: Json, name: str) -> str:
         return "-"
     parts = [points(cell["mean"]) + (f" ± {points(cell['std'])}" if cell["std"] is not None else ""), bounds(cell)]
     if len(cell["per_seed"]) > 1:
-        parts.append("seeds: " + ", ".join(map(points, cell["per_seed"])))
+        parts.append("seeds: " + ", ".join("-" if value is None else points(value) for value in cell["per_seed"]))
     if name in row.get("change", {}):
         parts.append(f"Δ {difference(row['change'][name])}")
     return "<br>".join(parts)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sdft_exp.report.bootstrap import Floats, interval, over_seeds, resampled_means, values_of_all
+from sdft_exp.report.bootstrap import FEW_ITEMS, interval
+from sdft_exp.report.estimates import Estimate, Measured, Part, Side, estimate, lacking, paired, series_of
 from sdft_exp.report.grouping import Group, Row, baseline, group_jobs
 from sdft_exp.report.measures import MEASURES, parts_of
 from sdft_exp.report.reading import read_against, read_change
@@ -19,8 +20,6 @@ DIGITS = 6  # of every number: beyond what an interval means, short of what the 
 FEW_SEEDS = 5
 
 Json = Mapping[str, Any]
-Estimate = tuple[list[float], Floats]  # one mean a seed, and the resampled means over seeds
-Estimates = dict[Row, dict[tuple[str, str], Estimate]]  # by row, task and metric
 
 
 def summarise(params: Report, scores: Mapping[str, Json], stats: Mapping[str, Json]) -> dict[str, Any]:
@@ -32,6 +31,8 @@ def summarise(params: Report, scores: Mapping[str, Json], stats: Mapping[str, Js
         stats: address -> content of `stats.json` of dataset, select and train stages.
     """
     groups = group_jobs(params.jobs)
+    gaps: dict[str, None] = {}
+    told = [_group(group, params, scores, stats, gaps) for group in groups]
     return {
         "schema": SCHEMA,
         "title": params.title,
@@ -50,12 +51,13 @@ def summarise(params: Report, scores: Mapping[str, Json], stats: Mapping[str, Js
             }
             for m in MEASURES
         ],
-        "groups": [_group(group, params, scores, stats) for group in groups],
+        "groups": told,
         "failed": [dict(job) for job in params.failed],
         "warnings": [
             *params.notes,
             *_data_warnings(params.jobs, stats),
             *_judge_warnings(scores.values()),
+            *gaps,
             *_seed_warnings(groups),
         ],
         "limits": _limits(params.jobs),
@@ -68,37 +70,61 @@ def judged_by(score: Json) -> str:
     return f"{score['protocol']} {score['version']}{judge}"
 
 
-def _group(group: Group, params: Report, scores: Mapping[str, Json], stats: Mapping[str, Json]) -> dict[str, Any]:
+def _group(
+    group: Group, params: Report, scores: Mapping[str, Json], stats: Mapping[str, Json], gaps: dict[str, None]
+) -> dict[str, Any]:
+    """The group; what has no value where others have one is added to `gaps`, as warnings."""
     seed_row = Row("seed LM", ())
     by_row = {seed_row: [{task: scores[address] for task, address in group.seed_scores.items()}]}
     for row in group.rows:
         by_row[row] = [
             {task: scores[address] for task, address in {**job.scores, **job.shifts}.items()} for job in row.jobs
         ]
-    estimates, paired = _estimates(by_row, params.resamples)
-    measured = {row: _measures(group.target, found) for row, found in estimates.items()}
-    compared = {row: _measures(group.target, found) for row, found in paired.items()}
+    series = series_of(by_row, params.resamples)
     protocols = {judged_by(score) for score in by_row[seed_row][0].values()}
 
     def shown(row: Row, kind: str) -> dict[str, Any]:
+        parts = _parts(group.target, series[row])
+        gaps.update(dict.fromkeys(lacking(row, series[row])))
         return {
             "name": row.name,
             "kind": kind,
             "seeds": row.seeds,
-            "measures": _cells(measured[row], params.confidence),
-            "tasks": _task_cells(estimates[row], params.confidence),
+            "measures": {
+                name: _cell(found, params.confidence)
+                for name, own in parts.items()
+                if (found := estimate(row, [series[row][part] for part in own]))
+            },
+            "tasks": _task_cells(row, series[row], params.confidence),
         }
+
+    def change(row: Row, other: Row) -> dict[str, Any]:
+        """`row` minus `other` for each measure that both have, with the interval of the paired difference."""
+        found = {}
+        parts, others = _parts(group.target, series[row]), _parts(group.target, series[other])
+        for measure in MEASURES:
+            own = parts.get(measure.name)
+            if own and own == others.get(measure.name):
+                sides = paired(row, other, series, own, params.resamples)
+                if sides:
+                    found[measure.name] = _difference(*sides, params.confidence)
+                else:
+                    gaps[
+                        f"{measure.title}: fewer than {FEW_ITEMS} questions have a value in {row.name} and in "
+                        f"{other.name}; no difference is told"
+                    ] = None
+        return found
 
     rows = [shown(seed_row, "seed")]
     for row in group.rows:
         vanilla = baseline(row, group.rows)
-        change = _differences(compared[row], compared[seed_row], params.confidence)
-        against = _differences(compared[row], compared[vanilla], params.confidence) if vanilla else None
+        against_seed = change(row, seed_row)
+        against = change(row, vanilla) if vanilla else None
         details = {
             "row": dict(row.values),
             "jobs": [{"label": job.label, "seed": job.seed} for job in row.jobs],
-            "change": change,
-            "reading": read_change(row.name, change),
+            "change": against_seed,
+            "reading": read_change(row.name, against_seed),
             "against_vanilla": vanilla
             and {"baseline": vanilla.name, "change": against, "reading": read_against(row.name, vanilla.name, against)},
             "rewrites": _stats(row.jobs[0].select, stats),
@@ -116,97 +142,40 @@ def _group(group: Group, params: Report, scores: Mapping[str, Json], stats: Mapp
     }
 
 
-def _estimates(by_row: Mapping[Row, Sequence[Mapping[str, Json]]], resamples: int) -> tuple[Estimates, Estimates]:
-    """For each row and each (task, metric): the mean of each seed, and the resampled means over seeds.
-
-    Returns:
-        over all items that a row has a value for; and, for differences, over those that every row and seed has one for:
-        else a judge that failed at some answers of one row would make a difference of its own.
-    """
-    found: Estimates = {row: {} for row in by_row}
-    paired: Estimates = {row: {} for row in by_row}
-    for task in sorted({task for runs in by_row.values() for run in runs for task in run}):
-        series = [
-            (row, metric, [_values(run[task], metric) for run in runs])
-            for row, runs in by_row.items()
-            if all(task in run for run in runs)
-            for metric in (sorted(runs[0][task]["metrics"]) if runs else [])
-        ]
-        _check_paired(task, (run[task] for runs in by_row.values() for run in runs if task in run))
-        values = np.array([items for _, _, runs in series for items in runs], dtype=np.float64)
-        if values.size == 0:
-            continue
-        names = [metric for _, metric, runs in series for _ in runs]
-        common = values_of_all(values, names)
-        for estimates, counted in ((found, values), (paired, common)):
-            means = resampled_means(counted, resamples, task)
-            start = 0
-            for row, metric, runs in series:
-                own = slice(start, start + len(runs))
-                start += len(runs)
-                if not np.isnan(counted[own]).all():
-                    seeds = np.nanmean(counted[own], axis=1).tolist()
-                    estimates[row][task, metric] = (seeds, over_seeds(means[:, own], row.seeds))
-    return found, paired
-
-
-def _values(score: Json, metric: str) -> list[float]:
-    """One value an item; NaN where a judge failed at it."""
-    return [float(item.get(metric, np.nan)) for item in score["items"]]
-
-
-def _check_paired(task: str, scores: Iterable[Json]) -> None:
-    questions = {tuple(str(item["id"]) for item in score["items"]) for score in scores}
-    if len(questions) > 1:
-        raise ValueError(f"{task}: rows of one group answered different questions; they cannot be paired")
-
-
-def _measures(target: Sequence[str], estimates: Mapping[tuple[str, str], Estimate]) -> dict[str, Estimate]:
-    """The columns of one row: means over the tasks of each measure."""
+def _parts(target: Sequence[str], series: Measured) -> dict[str, list[Part]]:
+    """What each column of one row is the mean of."""
     metrics: dict[str, set[str]] = {}
-    for task, metric in estimates:
+    for task, metric in series:
         metrics.setdefault(task, set()).add(metric)
-    found = {}
-    for measure in MEASURES:
-        parts = [estimates[part] for part in parts_of(measure, metrics, target)]
-        if parts:
-            seeds = np.mean([each for each, _ in parts], axis=0).tolist()
-            found[measure.name] = (seeds, np.mean([resampled for _, resampled in parts], axis=0))
-    return found
+    found = {measure.name: parts_of(measure, metrics, target) for measure in MEASURES}
+    return {name: parts for name, parts in found.items() if parts}
 
 
-def _cells(estimates: Mapping[str, Estimate], confidence: float) -> dict[str, Any]:
-    return {name: _cell(estimate, confidence) for name, estimate in estimates.items()}
-
-
-def _task_cells(estimates: Mapping[tuple[str, str], Estimate], confidence: float) -> dict[str, dict[str, Any]]:
+def _task_cells(row: Row, series: Measured, confidence: float) -> dict[str, dict[str, Any]]:
     cells: dict[str, dict[str, Any]] = {}
-    for (task, metric), estimate in estimates.items():
-        cells.setdefault(task, {})[metric] = _cell(estimate, confidence)
+    for (task, metric), own in series.items():
+        found = estimate(row, [own])
+        if found:
+            cells.setdefault(task, {})[metric] = _cell(found, confidence)
     return cells
 
 
-def _cell(estimate: Estimate, confidence: float) -> dict[str, Any]:
-    seeds, resampled = estimate
-    low, high = interval(resampled, confidence)
+def _cell(found: Estimate, confidence: float) -> dict[str, Any]:
+    seeds = found.seeds
+    low, high = interval(found.resampled, confidence)
     return {
         "mean": _round(np.mean(seeds)),
         "std": _round(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
-        "per_seed": [_round(value) for value in seeds],
+        "per_seed": [None if value is None else _round(value) for value in found.by_seed],
         "low": _round(low),
         "high": _round(high),
     }
 
 
-def _differences(row: Mapping[str, Estimate], other: Mapping[str, Estimate], confidence: float) -> dict[str, Any]:
-    """`row` minus `other` for each measure that both have, with the interval of the paired difference."""
-    found = {}
-    for name in row:
-        if name in other:
-            low, high = (_round(end) for end in interval(row[name][1] - other[name][1], confidence))
-            mean = _round(np.mean(row[name][0]) - np.mean(other[name][0]))
-            found[name] = {"mean": mean, "low": low, "high": high, "significant": low > 0 or high < 0}
-    return found
+def _difference(row: Side, other: Side, confidence: float) -> dict[str, Any]:
+    low, high = (_round(end) for end in interval(row[1] - other[1], confidence))
+    mean = _round(np.mean(row[0]) - np.mean(other[0]))
+    return {"mean": mean, "low": low, "high": high, "significant": low > 0 or high < 0}
 
 
 def _round(value: float | np.floating[Any]) -> float:

@@ -95,7 +95,10 @@ def _cell(row: Json, name: str, plus_minus: str) -> Text:
     if change:
         text.append(f"\nchg {signed(change['mean'])}{'*' if change['significant'] else ''}", style="not bold")
     if len(cell["per_seed"]) > 1:
-        text.append("\n" + " ".join(f"{100 * value:.0f}" for value in cell["per_seed"]), style="not bold dim")
+        text.append(
+            "\n" + " ".join("-" if value is None else f"{100 * value:.0f}" for value in cell["per_seed"]),
+            style="not bold dim",
+        )
     return text
 
 

@@ -20,7 +20,8 @@ _COLUMNS = (
 
 
 def table(summary: Mapping[str, Any]) -> str:
-    """The whole file. Shares are fractions of 1; several seeds' values stand in one field, separated by spaces."""
+    """The whole file. Shares are fractions of 1; several seeds' values stand in one field, separated by spaces, and `-`
+    for a seed without one."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -57,7 +58,9 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _fields(cell: Mapping[str, Any]) -> dict[str, Any]:
-    return {part: cell[part] for part in _CELL} | {"per_seed": " ".join(map(str, cell["per_seed"]))}
+    return {part: cell[part] for part in _CELL} | {
+        "per_seed": " ".join("-" if value is None else str(value) for value in cell["per_seed"])
+    }
 
 
 def _prefixed(prefix: str, cell: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -445,6 +445,9 @@ def test_a_judge_that_failed_at_some_answers_of_one_run_makes_no_difference(stor
     nothing = run_of(store, "nothing", [*[np.nan] * 79, 1.0])
     rest = run_of(store, "rest", [*judged[:79], np.nan])
     assert scores.difference({0: nothing}, {0: rest}, ACCURACY) is None
+    for have, told in ((4, False), (5, True)):  # a difference over a few that are left would look certain
+        few = run_of(store, f"few {have}", [1.0] * have + [np.nan] * (80 - have))
+        assert (scores.difference({0: few}, {0: other | rest}, ACCURACY) is not None) == told
 
 
 def test_a_table_tells_of_unjudged_answers(store: Store, real: list[str]) -> None:

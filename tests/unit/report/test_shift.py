@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from sdft_exp.report import tidy
 from sdft_exp.report.markdown import report
 from sdft_exp.report.summary import summarise
 from sdft_exp.report.terminal import print_table
@@ -70,3 +72,62 @@ def test_it_is_told_in_its_own_unit(summary: dict[str, Any]) -> None:
     section = text.partition("### How far the model moved")[2].partition("###")[0]
     assert "| SDFT | 1.500 [1.000, 2.000] | 0.500 [" in section and "| 25.0 [25.0, 25.0] |" in section
     assert "seed LM |" not in section
+
+
+WORDS = "shifted_in_data"
+
+
+def with_words(sweep: Any, values: dict[tuple[str, int], list[float | None]]) -> dict[str, Any]:
+    """The summary where the answers of a method's training seed have these shares of words; None: no such word."""
+    for at, job in enumerate(sweep.jobs):
+        given = values[job.row["method"], job.seed]
+        told = [value for value in given if value is not None]
+        address = f"causes/{at}"
+        sweep.scores[address] = {
+            **moved("advbench", {"n": [0.0] * len(given)}),
+            "metrics": {WORDS: sum(told) / len(told)} if told else {},
+            "items": [{"id": n} | ({} if value is None else {WORDS: value}) for n, value in enumerate(given)],
+        }
+        sweep.jobs[at] = dataclasses.replace(job, shifts={"causes/advbench": address})
+    return summarise(sweep.report(), sweep.scores, sweep.stats)
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_a_seed_without_one_value_is_left_out_of_the_mean_and_said(
+    make_sweep: Callable[..., Any], lacking: int
+) -> None:
+    some, none = [0.5, 0.75, 1.0, 0.75, 1.0, 0.5], [None] * 6
+    values = {("vanilla", seed): some for seed in (0, 1)} | {("sdft", 1 - lacking): some, ("sdft", lacking): none}
+    found = with_words(make_sweep(seeds=2), values)
+    _, vanilla, sdft = found["groups"][0]["rows"]
+    cell = sdft["measures"][WORDS]
+    assert cell["per_seed"] == [None if seed == lacking else 0.75 for seed in (0, 1)]
+    assert (cell["mean"], cell["std"]) == (0.75, None) and 0.5 <= cell["low"] < cell["high"] <= 1
+    assert sdft["tasks"]["causes/advbench"][WORDS] == cell
+    assert sdft["against_vanilla"]["change"][WORDS] == {
+        **dict.fromkeys(("mean", "low", "high"), 0.0),
+        "significant": False,
+    }
+    assert vanilla["measures"][WORDS]["per_seed"] == [0.75, 0.75]
+    said = f"causes/advbench: SDFT with seed {lacking} has no value of {WORDS}; the means are over the other seeds"
+    assert [warning for warning in found["warnings"] if WORDS in warning] == [said]
+    json.dumps(found, allow_nan=False)
+    line = next(line for line in tidy.table(found).splitlines() if ",SDFT," in line and f",{WORDS}," in line)
+    assert ("- 0.75" if lacking == 0 else "0.75 -") in line
+    assert "75.0" in report(found)
+
+
+def test_a_difference_is_over_the_items_of_its_two_rows_and_never_over_a_few(make_sweep: Callable[..., Any]) -> None:
+    # Three rows of eight answers: mix 0.5 has one word alone, the other two share six answers with words.
+    sweep = make_sweep(seeds=1, ratios=(0.0, 0.5, 1.0))
+    shares = {0.0: [0.5] * 6 + [None, 1.0], 0.5: [1.0] + [None] * 7, 1.0: [1.0, 0.0, 0.5, 0.5, 1.0, 0.0, 1.0, None]}
+    for job in sweep.jobs:
+        job.row["method"] = f"sdft {job.row['method.mix_ratio']:g}"
+    found = with_words(sweep, {(f"sdft {ratio:g}", 0): values for ratio, values in shares.items()})
+    vanilla, half, whole = found["groups"][0]["rows"][1:]
+    assert [row["measures"][WORDS]["mean"] for row in (vanilla, half, whole)] == [0.571429, 1.0, 0.571429]
+    difference = whole["against_vanilla"]["change"][WORDS]
+    assert difference["mean"] == 0.0 and difference["low"] < -0.1 < 0.1 < difference["high"]
+    assert WORDS not in half["against_vanilla"]["change"]
+    (said,) = [warning for warning in found["warnings"] if "fewer than 5 questions" in warning]
+    assert said.startswith("shifted words in the data: ") and half["name"] in said and vanilla["name"] in said

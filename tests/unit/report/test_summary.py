@@ -134,13 +134,13 @@ def test_training_without_evaluation_has_rows_without_cells(empty: Any) -> None:
 
 
 def test_a_difference_is_over_the_answers_that_both_were_judged_on(empty: Any) -> None:
-    seeds = empty.measured("seed", {"micro_text": [1.0, 1.0, 0.0, 0.0]})
-    tuned = empty.measured("tuned", {"micro_text": [1.0, 1.0, 0.0, 0.0]})
+    seeds = empty.measured("seed", {"micro_text": [1.0, 1.0, *[0.0, 0.0] * 3]})
+    tuned = empty.measured("tuned", {"micro_text": [1.0, 1.0, *[0.0, 0.0] * 3]})
     for item in empty.scores[tuned["micro_text"]]["items"][:2]:
         del item["accuracy"]  # the judge failed at the two that were right
     empty.add("sdft", 1.0, 0, tuned, seeds)
     seed_row, row = summarise(empty.report(), empty.scores, empty.stats)["groups"][0]["rows"]
-    assert seed_row["measures"]["other"]["mean"] == 0.5
+    assert seed_row["measures"]["other"]["mean"] == 0.25
     assert row["measures"]["other"]["mean"] == 0.0
     change = row["change"]["other"]
     assert (change["mean"], change["low"], change["high"], change["significant"]) == (0, 0, 0, False)
