@@ -77,11 +77,17 @@ MEASURES = (
 )
 
 
-_UNITS = {"aspects_missing": "number"} | {name: measure.unit for measure in MEASURES for name in measure.metrics}
+# Metrics that no column shows, but for shares.
+_MORE: dict[str, Unit] = {
+    "kl_tuned_base": "nats",
+    **dict.fromkeys(("tuned_probability", "tokens", "update_relative_adapted", "aspects_missing"), "number"),
+    **dict.fromkeys(("sacrebleu", "rouge_score_l", "nearest_similarity", "causing_similarity"), "number"),
+}
+_UNITS: dict[str, Unit] = _MORE | {name: measure.unit for measure in MEASURES for name in measure.metrics}
 
 
-def unit_of(metric: str) -> str:
-    """The unit of a task's metric; of one that no column shows, a share."""
+def unit_of(metric: str) -> Unit:
+    """The unit of a task's metric; of one that is not known here, a share."""
     return _UNITS.get(metric, "share")
 
 
