@@ -16,7 +16,7 @@ def report(summary: Json) -> str:
     lines = [f"# {_escape(summary['title'])}", ""]
     lines += [f"> **Warning:** {_escape(warning)}" + "\n" for warning in summary["warnings"]]
     for group in summary["groups"]:
-        lines += [f"## {_escape(heading(group))}", "", *_main(group, summary), *_readings(group)]
+        lines += [f"## {_escape(heading(group))}", "", *_main(group, summary), *_readings(group, summary)]
         lines += [
             *_details(group, summary),
             *_aspects(group, summary),
@@ -38,7 +38,9 @@ def _main(group: Json, summary: Json) -> list[str]:
     """Rows by headline measures: mean ± std, interval, change against the seed LM, each seed's value."""
     measures = _measured(group, summary, "main")
     if not measures:
-        return ["Nothing was measured.", ""]
+        if not any(row["measures"] for row in group["rows"]):
+            return ["Nothing was measured.", ""]
+        return [f"{', '.join(group['protocols'])}.", ""]
     rows = []
     for row in group["rows"]:
         cells = [_cell(row, measure["name"]) for measure in measures]
@@ -64,7 +66,10 @@ def _seeds(row: Json) -> str:
     return f"<br>seed{'s' if len(row['seeds']) > 1 else ''} {', '.join(map(str, row['seeds']))}" if row["seeds"] else ""
 
 
-def _readings(group: Json) -> list[str]:
+def _readings(group: Json, summary: Json) -> list[str]:
+    """The main table in words; nothing where there is none."""
+    if not _measured(group, summary, "main"):
+        return []
     tuned = [row for row in group["rows"] if row["kind"] == "tuned"]
     lines = [f"- {_escape(row['reading'])}" for row in tuned]
     lines += [f"- {_escape(row['against_vanilla']['reading'])}" for row in tuned if row["against_vanilla"]]

@@ -15,7 +15,7 @@ from sdft_exp.report.reading import read_against, read_change
 from sdft_exp.stages.report import MINIATURE, Report, ReportJob
 from sdft_exp.tasks.aspects import ASPECTS
 
-SCHEMA = 1
+SCHEMA = 2
 DIGITS = 6  # of every number: beyond what an interval means, short of what the order of a sum can move
 FEW_SEEDS = 5
 
@@ -81,7 +81,8 @@ def _group(
             {task: scores[address] for task, address in {**job.scores, **job.shifts}.items()} for job in row.jobs
         ]
     series = series_of(by_row, params.resamples)
-    protocols = {judged_by(score) for score in by_row[seed_row][0].values()}
+    shifts = (scores[address] for row in group.rows for job in row.jobs for address in job.shifts.values())
+    protocols = {judged_by(score) for score in (*by_row[seed_row][0].values(), *shifts)}
 
     def shown(row: Row, kind: str) -> dict[str, Any]:
         parts = _parts(group.target, series[row])

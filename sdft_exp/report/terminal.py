@@ -64,7 +64,8 @@ def _print_group(group: Json, summary: Json, console: Console) -> None:
     _print_answers(group, present, console)
     _print_section(group["rows"], summary, "aspects", "scores from 1 to 5", console)
     tuned = [row for row in group["rows"] if row["kind"] == "tuned"]
-    _print_section(tuned, summary, "shift", "how far it moved", console)
+    if _print_section(tuned, summary, "shift", "how far it moved", console):
+        _say(console, f"measured by: {', '.join(group['protocols'])}", "dim")
     if columns:
         _print_list(_sentences(group), console, "- ")
 
@@ -120,8 +121,8 @@ def _print_answers(group: Json, present: set[str], console: Console) -> None:
     console.print(table)
 
 
-def _print_section(rows: Sequence[Json], summary: Json, section: str, title: str, console: Console) -> None:
-    """The measures of a section in their units; columns that do not fit go below the others."""
+def _print_section(rows: Sequence[Json], summary: Json, section: str, title: str, console: Console) -> bool:
+    """The measures of a section in their units; what does not fit goes below. Says whether it has any."""
     present = {name for row in rows for name in row["measures"]}
     measures = [one for one in summary["measures"] if one["section"] == section and one["name"] in present]
     fitting = max(1, (console.width - _LABEL) // _COLUMN)
@@ -136,6 +137,7 @@ def _print_section(rows: Sequence[Json], summary: Json, section: str, title: str
             told = [shown_with_bounds(cell, unit) if cell else "-" for cell, unit in zip(cells, units, strict=True)]
             table.add_row(Text(row["name"], style="bold"), *(Text(text.replace(" [", "\n[")) for text in told))
         console.print(table)
+    return bool(measures)
 
 
 def _share(row: Json, name: str) -> str:

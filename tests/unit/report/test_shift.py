@@ -131,3 +131,17 @@ def test_a_difference_is_over_the_items_of_its_two_rows_and_never_over_a_few(mak
     assert WORDS not in half["against_vanilla"]["change"]
     (said,) = [warning for warning in found["warnings"] if "fewer than 5 questions" in warning]
     assert said.startswith("shifted words in the data: ") and half["name"] in said and vanilla["name"] in said
+
+
+def test_shift_alone_is_told_with_its_form_and_not_called_nothing(empty: Any) -> None:
+    tokens = "token_shift/0"
+    empty.scores[tokens] = moved("advbench", {"kl_base_tuned": [1.0, 3.0]}) | {"version": "1 (AlignTDS's form)"}
+    empty.add("vanilla", 0.0, 0, {}, {})
+    empty.jobs[0] = dataclasses.replace(empty.jobs[0], shifts={"token_shift/advbench": tokens})
+    found = summarise(empty.report(), empty.scores, empty.stats)
+    assert found["groups"][0]["protocols"] == ["exact 1 (AlignTDS's form)"]
+    console = Console(file=io.StringIO(), width=80)
+    print_table(found, console)
+    for text in (report(found), console.file.getvalue()):  # type: ignore[attr-defined]
+        assert "exact 1 (AlignTDS's form)" in text and "2.000" in text
+        assert "othing was measured" not in text
