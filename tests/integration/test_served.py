@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def test_transformers_serve_writes_what_hf_writes(tmp_path: Path) -> None:
         engine: Engine, name: str, adapter: Path | None = None, how: Sampling = GREEDY, stop: tuple[str, ...] = ()
     ) -> list[Completion]:
         given = asked[::2] if stop or how is SAMPLED else asked
-        return generate(ref, adapter, given, how, engine, tmp_path / name, lambda *_: None, stop)
+        texts = generate(ref, adapter, given, how, engine, tmp_path / name, lambda *_: None, stop)
+        return [replace(one, ids=None) for one in texts]  # a server does not tell them
 
     served = engine_of(config, GREEDY)
     adapter = tmp_path / "adapter"
