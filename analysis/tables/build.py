@@ -239,7 +239,7 @@ def _notes(spec: Spec, rows: Sequence[Row], owned: Sequence[_Own], scores: Score
     yield from dict.fromkeys(f"{row.unknown}: ours is not subtracted from it" for row in spec.rows if row.unknown)
     protocols = sorted({protocol for own in owned for protocol in scores.protocols(own.runs)})
     yield from _judges(spec, owned)
-    yield from _unjudged(spec, owned, scores)
+    yield from _without_value(spec, owned, scores)
     seeds = sorted({seed for cell in cells if cell.ours for seed in cell.ours.seeds})
     if protocols:
         trained = f"; training seeds: {', '.join(map(str, seeds))}" if seeds else ""
@@ -250,16 +250,22 @@ def _notes(spec: Spec, rows: Sequence[Row], owned: Sequence[_Own], scores: Score
         yield f"{len(seeds)} seeds: a bootstrap over fewer than {FEW_SEEDS} undercovers; the intervals are too narrow"
 
 
-def _unjudged(spec: Spec, owned: Sequence[_Own], scores: Scores) -> Iterator[str]:
-    """Where a judge failed at some answers of a cell."""
+def _without_value(spec: Spec, owned: Sequence[_Own], scores: Scores) -> Iterator[str]:
+    """Where some answers of a cell have no value, or all of a seed: a judge failed, or there was nothing to measure."""
     for column in spec.columns:
         source = _source(column, owned)
         for own in owned if source else ():
             assert source is not None
-            failed, answers = scores.unjudged(own.runs, source)
-            if failed:
-                row = ", ".join(own.key)
-                yield f"{column.title}, {row}: the judge failed at {failed} of {answers} answers, which are in no mean"
+            missing, answers = scores.without_value(own.runs, source)
+            cell = f"{column.title}, {', '.join(own.key)}"
+            if missing and (column.judges or scores.judged(own.runs, source)):
+                yield f"{cell}: the judge failed at {missing} of {answers} answers, which are in no mean"
+            elif missing:
+                yield f"{cell}: {missing} of {answers} answers have no value and are in no mean"
+            seeds = scores.seeds_without_value(own.runs, source)
+            if seeds and answers:
+                named = ", ".join(map(str, seeds))
+                yield f"{cell}: no answer of seed {named} has a value; the mean is over the other seeds"
 
 
 def _judges(spec: Spec, owned: Sequence[_Own]) -> Iterator[str]:

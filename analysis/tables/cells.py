@@ -69,12 +69,26 @@ class Scores:
         found = [self._score(run[task]) for run in runs.values() for task in source.tasks if task in run]
         return bool(found) and all(score is not None and source.metric not in score["metrics"] for score in found)
 
-    def unjudged(self, runs: Mapping[int, Addresses], source: Source) -> tuple[int, int]:
-        """Answers that a judge failed at, which are in no mean, and all answers, over the runs of an estimate."""
+    def without_value(self, runs: Mapping[int, Addresses], source: Source) -> tuple[int, int]:
+        """Answers that have no value, which are in no mean, and all answers, over the runs of an estimate."""
         values = [
             self._values(runs[seed][task], source.metric) for seed in self._seeds(runs, source) for task in source.tasks
         ]
         return sum(int(np.isnan(each).sum()) for each in values), sum(each.size for each in values)
+
+    def seeds_without_value(self, runs: Mapping[int, Addresses], source: Source) -> tuple[int, ...]:
+        """The seeds that were measured and have no value at all: an estimate is over the others."""
+        found = self._seeds(runs, source)
+        return tuple(
+            seed
+            for seed, run in sorted(runs.items())
+            if seed not in found and all(task in run and self._score(run[task]) for task in source.tasks)
+        )
+
+    def judged(self, runs: Mapping[int, Addresses], source: Source) -> bool:
+        """Whether a model judged the answers."""
+        found = [self._score(run[task]) for run in runs.values() for task in source.tasks if task in run]
+        return any(score is not None and "judge" in score for score in found)
 
     def protocols(self, runs: Mapping[int, Addresses]) -> set[str]:
         """`paper 1`: name and version of what judged the scores that are there."""

@@ -74,7 +74,7 @@ def fill(store: Store, stage: Stage, metrics: dict[str, Sequence[float]]) -> Non
     score = {
         "task": stage.params.task,
         "protocol": stage.params.protocol,
-        "version": stage.params.version,
+        "version": getattr(stage.params, "version", "1"),  # which a measure of shift has elsewhere
         "n": count,
         "metrics": {name: float(np.nanmean(values)) for name, values in metrics.items()},
         "items": [
@@ -441,7 +441,7 @@ def test_a_judge_that_failed_at_some_answers_of_one_run_makes_no_difference(stor
     assert mean and mean.mean == pytest.approx(20 / 60)
     difference = scores.difference({0: one}, {0: other}, ACCURACY)
     assert difference and (difference.mean, difference.low, difference.high) == (0, 0, 0)
-    assert scores.unjudged({0: one, 1: other}, ACCURACY) == (20, 160)
+    assert scores.without_value({0: one, 1: other}, ACCURACY) == (20, 160)
     nothing = run_of(store, "nothing", [*[np.nan] * 79, 1.0])
     rest = run_of(store, "rest", [*judged[:79], np.nan])
     assert scores.difference({0: nothing}, {0: rest}, ACCURACY) is None
@@ -456,3 +456,22 @@ def test_a_table_tells_of_unjudged_answers(store: Store, real: list[str]) -> Non
     fill(store, story.scores["alpaca_eval"], {"win_rate": [1, np.nan, 0, 1]})
     notes = look_up("table2", mine).notes
     assert any("SDFT: the judge failed at 1 of 4 answers, which are in no mean" in note for note in notes)
+
+
+def put_words(store: Store, story: Experiment, values: Sequence[float]) -> None:
+    """Shares of shifted words in the data, and nothing else, of a job of limits/pattern_copy."""
+    (stage,) = [stage for name, stage in story.shifts.items() if name.startswith("causes/")]
+    fill(store, stage, {"shifted_in_data": values} if not np.isnan(values).all() else {"shifted_style": [0.0]})
+
+
+def test_what_no_judge_judges_is_no_judges_failure(store: Store) -> None:
+    overrides = ["model=micro", f"paths.store={store.root}", "dataset=micro_chat", "seed=0,1"]
+    for story in stories("limits/pattern_copy", overrides):
+        lora, first = story.config.tuning.name == "lora", story.config.seed == 0
+        put_words(store, story, [1.0, np.nan, np.nan, 0.5] if lora and first else [np.nan] * 4 if lora else [1.0] * 4)
+    notes = look_up("limits/pattern_copy", overrides).notes
+    assert not any("judge" in note for note in notes)
+    (some,) = [note for note in notes if "2 of 4 answers have no value and are in no mean" in note]
+    assert some.startswith("shifted words in the data, ") and ", LoRA: " in some
+    (seed,) = [note for note in notes if "no answer of seed 1 has a value" in note and "shifted words in" in note]
+    assert ", LoRA: " in seed
