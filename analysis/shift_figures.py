@@ -34,6 +34,9 @@ _DASHES = ("-", "--", "-.", ":")
 _CLASSES = (("unshifted", "#56B4E9", ""), ("marginal", "#E69F00", "//"), ("shifted", "#D55E00", "xx"))
 _LOST = (("other", "other tasks"), ("raw_safe", "raw safe rate"), ("jailbreak_safe", "jailbreak safe rate"))
 _MOVED = (("kl", "KL (nats)"), ("update_norm", "update norm"), ("similarity", "embedding similarity"))
+_FORMS = {
+    "aligntds": "AlignTDS's form: over the likeliest 30"
+}  # of the token shift, told where it is not the exact one
 _MOST = 12  # lines of one panel
 
 
@@ -89,8 +92,12 @@ def _panels(source: Source, title: str, rows: Sequence[Row]) -> Iterator[tuple[s
             continue
         named = f"{title}: {task}" if task else title
         if stage == "token_shift":
-            yield "kl_by_position", Panel(named, partial(_kl_by_position, read=read))
-            yield "token_classes", Panel(named, partial(_token_classes, read=read))
+            for form in dict.fromkeys(stats["form"] for found in read.values() for stats in found):
+                own = {name: [stats for stats in found if stats["form"] == form] for name, found in read.items()}
+                own = {name: found for name, found in own.items() if found}
+                told = named if form == "exact" else f"{named}\n{_FORMS[form]}"
+                yield "kl_by_position", Panel(told, partial(_kl_by_position, read=own, exact=form == "exact"))
+                yield "token_classes", Panel(told, partial(_token_classes, read=own))
         elif stage == "similarity":
             yield "similarity", Panel(named, partial(_histograms, read=read))
         else:
@@ -102,7 +109,7 @@ def _read(source: Source, addresses: Sequence[str], file: str) -> list[Json]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path is not None]
 
 
-def _kl_by_position(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
+def _kl_by_position(axes: Axes, read: Mapping[str, Sequence[Json]], exact: bool) -> None:
     for number, (name, found) in enumerate(read.items()):
         places = [(part["from"] + part["to"]) / 2 for part in found[0]["positions"]]
         values = [[part["kl_base_tuned"] for part in stats["positions"]] for stats in found]
@@ -112,7 +119,8 @@ def _kl_by_position(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
         axes.plot(np.array(places)[there], mean, label=name, **_line(number))
     axes.set_xlabel("relative position in the response")
     axes.set_ylabel("KL(seed LM, tuned), nats")
-    axes.set_ylim(bottom=0)
+    if exact:  # over a part of the vocabulary the sum may be negative
+        axes.set_ylim(bottom=0)
     axes.legend(fontsize=7, frameon=False)
 
 

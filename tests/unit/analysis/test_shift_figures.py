@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from analysis.bench_page import made_up
 from analysis.report.source import Source, read_finished
-from analysis.shift_figures import _correlation, _shares, draw, main
+from analysis.shift_figures import _correlation, _groups, _panels, _shares, draw, main
 from sdft_exp.results import PLAN
 
 
 def stats_of_tokens(kl: float) -> dict[str, Any]:
     parts = [{"from": at / 20, "to": (at + 1) / 20, "kl_base_tuned": kl / (at + 1)} for at in range(20)]
     parts[3]["kl_base_tuned"] = None  # of responses so short that none has a token there
-    return {"positions": parts, "unshifted": 0.8, "marginal": 0.15, "shifted": 0.05}
+    return {"form": "exact", "positions": parts, "unshifted": 0.8, "marginal": 0.15, "shifted": 0.05}
 
 
 @pytest.fixture
@@ -62,6 +63,25 @@ def test_a_histogram_is_of_all_answers_those_under_0_too(moved: Source) -> None:
     shares, below = _shares([{"counts": [1, 2], "below": 1}, {"counts": [0, 4], "below": 0}])
     assert (shares.tolist(), below) == ([12.5, 75.0], 12.5)
     assert _shares([{"counts": [1, 3], "below": 0}])[1] == 0
+
+
+def test_a_form_that_is_not_exact_is_told_and_may_be_negative(moved: Source) -> None:
+    (path,) = moved.store.root.glob("token_shift/1/stats.json")
+    path.write_text(json.dumps(stats_of_tokens(-1.0) | {"form": "aligntds"}))
+    found = {
+        panel.title: panel
+        for title, rows in _groups(moved)
+        for name, panel in _panels(moved, title, rows)
+        if name == "kl_by_position"
+    }
+    exact, aligned = found.values()
+    assert ["AlignTDS" in title for title in found] == [False, True]
+    for panel, negative in ((exact, False), (aligned, True)):
+        figure = Figure()
+        axes = figure.subplots()
+        panel.draw(axes)
+        assert (axes.get_ylim()[0] < 0) == negative
+        assert len(axes.get_lines()) == 1  # what is not to be compared is in no panel together
 
 
 def drawn_over_empty_answers(moved: Source, jobs: Sequence[int]) -> list[str]:
