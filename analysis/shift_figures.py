@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ _FORMS = {
     "aligntds": "AlignTDS's form: over the likeliest 30"
 }  # of the token shift, told where it is not the exact one
 _MOST = 12  # lines of one panel
+_SAMPLES = "dataset.max_samples"
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,17 @@ def draw(source: Source) -> list[Path]:
 
 
 def _groups(source: Source) -> Iterator[tuple[str, list[Row]]]:
-    """Rows under one seed LM, as in the table, of the jobs whose artifacts are there."""
+    """Rows under one seed LM, as in the table, of the jobs whose artifacts are there; where their numbers of samples vary,
+    by those."""
     for group in group_jobs([job for job in source.jobs if job.shifts]):
         rows = []
-        for row in group.rows:
+        for row in sorted(group.rows, key=lambda row: row.values.get(_SAMPLES) or math.inf):  # null: all of them
             names = dict.fromkeys(name for job in row.jobs for name in job.shifts)
             parts = {name: [job.shifts[name] for job in row.jobs if name in job.shifts] for name in names}
             rows.append(Row(row.name, parts))
         setting = {"dataset": group.dataset, "model": group.model, "setting": group.setting}
-        yield heading(setting), rows[:_MOST]
+        title = heading(setting)
+        yield title if len(rows) <= _MOST else f"{title}\n{_MOST} of {len(rows)} rows", rows[:_MOST]
 
 
 def _panels(source: Source, title: str, rows: Sequence[Row]) -> Iterator[tuple[str, Panel]]:
@@ -90,7 +94,8 @@ def _panels(source: Source, title: str, rows: Sequence[Row]) -> Iterator[tuple[s
         read = {name: found for name, found in read.items() if found}
         if not read:
             continue
-        named = f"{title}: {task}" if task else title
+        first, *rest = title.splitlines()
+        named = "\n".join([f"{first}: {task}" if task else first, *rest])
         if stage == "token_shift":
             for form in dict.fromkeys(stats["form"] for found in read.values() for stats in found):
                 own = {name: [stats for stats in found if stats["form"] == form] for name, found in read.items()}

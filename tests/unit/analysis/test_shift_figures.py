@@ -84,6 +84,26 @@ def test_a_form_that_is_not_exact_is_told_and_may_be_negative(moved: Source) -> 
         assert len(axes.get_lines()) == 1  # what is not to be compared is in no panel together
 
 
+def test_rows_stand_by_their_size_and_what_is_left_out_is_told(moved: Source) -> None:
+    first = moved.plan["jobs"][0]
+    sizes = [None, *range(1300, 0, -100)]
+    jobs = [
+        first | {"report": first["report"] | {"row": first["report"]["row"] | {"dataset.max_samples": size}}}
+        for size in sizes
+    ]
+    for job, size in zip(jobs, sizes, strict=True):
+        job["report"] = job["report"] | {"train": f"train/{size}"}
+
+    def titled(count: int) -> tuple[str, list[str]]:
+        ((title, rows),) = _groups(dataclasses.replace(moved, plan=moved.plan | {"jobs": jobs[:count]}))
+        return title, [row.name.rpartition("max_samples=")[2] for row in rows]
+
+    title, names = titled(3)
+    assert names == ["1200", "1300", "None"]
+    assert titled(14) == (f"{title}\n12 of 14 rows", [str(size) for size in range(100, 1300, 100)])
+    assert titled(12)[0] == title
+
+
 def drawn_over_empty_answers(moved: Source, jobs: Sequence[int]) -> list[str]:
     """What `draw` shows in its figure of classes where the answers of some jobs are all empty."""
     for at in jobs:
