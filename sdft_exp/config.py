@@ -162,12 +162,6 @@ class QualityConfig(Group):
     column: str  # what holds the score
     file: str | None  # one record a row, in order; None: the scores are a column of the rows
 
-    @model_validator(mode="after")
-    def _a_file_needs_a_threshold(self) -> QualityConfig:
-        if self.file is not None and self.at_least is None:
-            raise ValueError("at_least: is missing; rows that score less than it are left out")
-        return self
-
 
 class DatasetConfig(Group):
     """A fine-tuning set: a local file, a hub id, or a task set of the miniature's world."""

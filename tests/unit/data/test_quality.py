@@ -143,8 +143,6 @@ def test_a_file_of_scores_that_cannot_be_used_is_named_before_any_work(rows: Pat
         DataError, match=r"my\.jsonl: none of its 4 rows is left to train on; 0 are incomplete and 4 score"
     ):
         planned("dataset.quality.at_least=9")
-    with pytest.raises(ConfigError, match=r"^dataset\.quality\.at_least: is missing; rows that score less"):
-        planned(asked[0])
     with pytest.raises(DataError, match=r"no\.jsonl: no such file; set dataset\.quality\.file"):
         planned("dataset.quality.file=no.jsonl", asked[1])
 
@@ -155,6 +153,14 @@ def test_a_file_of_scores_that_changes_after_the_plan_is_refused(rows: Path, tmp
     write(given, [{"score": 5}] * 3 + [{"score": 1}])
     with pytest.raises(DataError, match=r"scores\.jsonl: has changed since the run was planned"):
         load_rows(source)
+
+
+def test_no_threshold_takes_every_row_whatever_the_file_says(rows: Path, tmp_path: Path) -> None:
+    """As a sweep of thresholds has it: null beside numbers, with one file of scores."""
+    given = write(tmp_path / "scores.jsonl", [{"score": 1}] * 4)
+    asked = [f"dataset.quality.file={given}", "dataset.quality.at_least=null"]
+    assert kept(rows, *asked) == kept(rows) and len(kept(rows)) == 4
+    assert dataset.stage(composed(rows, *asked)).key == dataset.stage(composed(rows)).key
 
 
 def test_how_many_rows_of_a_hub_set_are_left_the_scores_tell(tmp_path: Path) -> None:
