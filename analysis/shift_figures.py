@@ -38,6 +38,7 @@ _MOVED = (("kl", "KL (nats)"), ("update_norm", "update norm"), ("similarity", "e
 _FORMS = {
     "aligntds": "AlignTDS's form: over the likeliest 30"
 }  # of the token shift, told where it is not the exact one
+_AGAIN = "eval=paper shift=paper (on the miniature: shift=micro)"
 _MOST = 12  # lines of one panel
 _SAMPLES = "dataset.max_samples"
 
@@ -71,8 +72,7 @@ def draw(source: Source) -> list[Path]:
 
 
 def _groups(source: Source) -> Iterator[tuple[str, list[Row]]]:
-    """Rows under one seed LM, as in the table, of the jobs whose artifacts are there; where their numbers of samples vary,
-    by those."""
+    """Rows under one seed LM, as in the table, of the jobs that measured shift; by max_samples where that varies."""
     for group in group_jobs([job for job in source.jobs if job.shifts]):
         rows = []
         for row in sorted(group.rows, key=lambda row: row.values.get(_SAMPLES) or math.inf):  # null: all of them
@@ -250,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = find(parser.parse_args(arguments).run)
         drawn = draw(read_finished(folder))
         if not drawn:
-            raise DataError(f"{folder}: no shift was measured; run it again with shift=paper or shift=limits")
+            raise DataError(f"{folder}: no shift was measured; run it again with {_AGAIN}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

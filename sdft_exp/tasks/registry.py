@@ -97,9 +97,9 @@ def check_tasks(protocol: str, names: tuple[str, ...], key: str = "eval.tasks") 
     known = task_names(protocol)
     for name in names:
         if name not in known:
-            raise ConfigError(
-                f"{key}: protocol {protocol} has no task {name}{nearest(name, known)} (known: {', '.join(known)})"
-            )
+            other = next((other for other in protocols() if name in task_names(other)), None)
+            way = f"; tasks are those of eval.protocol, set eval={other}" if other else nearest(name, known)
+            raise ConfigError(f"{key}: protocol {protocol} has no task {name}{way} (known: {', '.join(known)})")
 
 
 @functools.cache

@@ -28,6 +28,7 @@ MISTAKES: list[tuple[list[str], list[str]]] = [
     (["method=sdtf"], ["method=sdtf", "did you mean sdft?"]),
     (["dataset=gsm8"], ["dataset=gsm8", "did you mean gsm8k?"]),
     (["shift.measures=[responses]"], ["shift.tasks", "is empty", "name a task"]),
+    (["shift=paper"], ["shift.tasks", "advbench", "set eval=paper"]),
     (["shift=micro", "shift.measures=[causes]"], ["shift.measures", "add tokens"]),
     (["shift=micro", "shift.tasks=[micro_harmfull]"], ["shift.tasks", "did you mean micro_harmful?"]),
     (["shift=micro", "shift.encoder=./no/such/folder"], ["shift.encoder", "no/such/folder"]),

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 from analysis.bench_page import made_up
 from analysis.report.source import Source, read_finished
-from analysis.shift_figures import _correlation, _groups, _panels, _shares, draw, main
+from analysis.shift_figures import _AGAIN, _correlation, _groups, _panels, _shares, draw, main
+from sdft_exp.compose import compose
 from sdft_exp.results import PLAN
 
 
@@ -137,4 +138,11 @@ def test_the_correlation_is_of_ranks_over_all_runs() -> None:
 def test_a_run_that_measured_no_shift_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made_up(tmp_path, ranks=1, seeds=1, questions=2)
     assert main([str(folder)]) != 0
-    assert "no shift was measured" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "no shift was measured" in told and _AGAIN in told
+
+
+def test_what_is_advised_to_measure_a_shift_composes() -> None:
+    real, _, miniature = _AGAIN.removesuffix(")").partition(" (on the miniature: ")
+    assert compose([*real.split(), "model=llama2_7b_chat", "dataset=gsm8k"]).shift.tasks == ("advbench",)
+    assert compose([miniature]).shift.tasks == ("micro_harmful",)

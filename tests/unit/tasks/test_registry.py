@@ -64,6 +64,11 @@ def test_every_task_names_a_version_and_a_template_that_is_known() -> None:
         ("micro", ("micro_mth",), "eval.tasks: protocol micro has no task micro_mth; did you mean micro_math?"),
         ("mikro", ("micro_math",), "eval.protocol=mikro: no such protocol; did you mean micro?"),
         ("micro", ("_base",), "has no task _base"),
+        (
+            "micro",
+            ("advbench",),
+            "eval.tasks: protocol micro has no task advbench; tasks are those of eval.protocol, set eval=paper (",
+        ),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(protocol: str, tasks: tuple[str, ...], words: str) -> None:
