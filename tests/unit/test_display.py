@@ -116,6 +116,12 @@ def test_verbose_shows_hits_and_where_artifacts_lie(monkeypatch: pytest.MonkeyPa
     ]
 
 
+@pytest.mark.parametrize(("value", "more"), [("", False), ("0", False), ("1", True)])
+def test_0_and_nothing_are_not_verbose(monkeypatch: pytest.MonkeyPatch, value: str, more: bool) -> None:
+    monkeypatch.setenv(VARIABLE, value)
+    assert verbose() == more
+
+
 def test_the_flag_is_taken_from_before_hydra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "")  # put back at the end
     words = ["main.py", "seed=0"]

@@ -14,6 +14,7 @@ from sdft_exp.config import LaunchConfig
 from sdft_exp.errors import ConfigError
 from sdft_exp.shift.embedding import PACKAGED, EncoderRef, cosine, embed, encoder_ref
 from sdft_exp.stage import keyed
+from sdft_exp.verbose import VARIABLE
 
 LAUNCH = LaunchConfig.model_construct(device="cpu", threads=None)
 LONG = "the cat sat on the mat and ate a fish " * 2  # 20 words
@@ -53,6 +54,22 @@ def test_texts_over_the_encoder_s_length_are_told(tiny_encoder: Path) -> None:
     found = embed(ref_of(tiny_encoder), [LONG, fits, f"{fits} mat"], silent)
     assert found.cut == (True, False, True)
     assert found.longest == 16
+
+
+@pytest.mark.parametrize(("flag", "warns"), [("1", True), ("0", False)])
+def test_verbose_leaves_the_libraries_their_warnings(
+    tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch, flag: str, warns: bool
+) -> None:
+    from transformers.utils import logging
+
+    monkeypatch.setenv(VARIABLE, flag)
+    before = logging.get_verbosity()
+    logging.set_verbosity_warning()
+    try:
+        embed(ref_of(tiny_encoder), ["the cat"], silent)
+        assert (logging.get_verbosity() == logging.WARNING) == warns
+    finally:
+        logging.set_verbosity(before)
 
 
 def test_nothing_to_embed(tiny_encoder: Path) -> None:
