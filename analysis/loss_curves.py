@@ -12,18 +12,21 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis import panels
 from analysis.report.source import Source, find, read_finished
 from sdft_exp.data.jsonl import read_jsonl
 from sdft_exp.errors import DataError, UserError
 from sdft_exp.jobs import Job, report_job, row_values
 from sdft_exp.report.grouping import group_jobs
+from sdft_exp.report.markdown import table
 from sdft_exp.report.reading import heading
 from sdft_exp.results import LOSS_CURVES
 
@@ -35,9 +38,6 @@ if TYPE_CHECKING:
     from sdft_exp.stages.report import ReportJob
     from sdft_exp.store import Store
 
-# Okabe and Ito's colours, told apart by the colour-blind; lines differ by dash, too.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#666666")
-_DASHES = ("-", "--", "-.", ":")
 _SMOOTHED = 10  # parts of an epoch; a point is the mean of one
 PRESET = "limits/loss_curves"
 NOTE = "Mean over the response tokens of an epoch, nats."
@@ -140,9 +140,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 def markdown(rows: Sequence[Row]) -> str:
     """GitHub's Markdown."""
     header, lines = _table(rows)
-    piped = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [header, *lines]]
-    piped.insert(1, "|" + "---|" * len(header))
-    return "\n".join([*piped, "", NOTE, ""])
+    return "\n".join([*table(header, lines), NOTE, ""])
 
 
 def show(rows: Sequence[Row], console: Console, *, preset: str | None = None) -> None:
@@ -152,13 +150,13 @@ def show(rows: Sequence[Row], console: Console, *, preset: str | None = None) ->
     from rich.text import Text
 
     header, lines = _table(rows)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", highlight=False)
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", highlight=False)
     for name in header[1:]:
-        table.add_column(name, overflow="fold")
+        shown.add_column(name, overflow="fold")
     for line in lines:
-        table.add_row(*(Text(cell) for cell in line[1:]))
+        shown.add_row(*(Text(cell) for cell in line[1:]))
     console.print("\nLoss in training", style="bold")
-    console.print(table)
+    console.print(shown)
     for note in (NOTE, PRINT) if preset == PRESET else (NOTE,):
         console.print(f"note: {note}", style="dim", markup=False, highlight=False)
 
@@ -176,29 +174,12 @@ def _table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def _draw(rows: Sequence[Row], folder: Path) -> list[Path]:
     """One panel a group, and in it one a kind of tuning where that is told by the rows."""
-    from matplotlib import pyplot as plt
-
-    from sdft_exp.report.figure import STYLE
-
-    panels: dict[str, list[Row]] = {}
+    drawn: dict[str, list[Row]] = {}
     for row in rows:
         kind = next((part for part in row.name.split(", ") if part.startswith("tuning=")), "")
-        panels.setdefault(", ".join(part for part in (row.group, kind) if part), []).append(row)
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    paths = [folder / f"{LOSS_CURVES}.{kind}" for kind in ("png", "svg")]
-    with plt.rc_context(STYLE):
-        size = (4.6 * columns, 3.4 * lines)
-        figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, sharey="row", layout="constrained")
-        for axes in grid.flat[len(panels) :]:
-            axes.axis("off")
-        for axes, (title, drawn) in zip(grid.flat, panels.items(), strict=False):
-            axes.set_title(title, loc="left", fontweight="bold")
-            _panel(axes, drawn)
-        figure.savefig(paths[0], metadata={"Software": None})
-        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
-        plt.close(figure)
-    return paths
+        drawn.setdefault(", ".join(part for part in (row.group, kind) if part), []).append(row)
+    found = [panels.Panel(title, partial(_panel, rows=own)) for title, own in drawn.items()]
+    return panels.write(folder, LOSS_CURVES, found, same_heights=True)
 
 
 def _panel(axes: Axes, rows: Sequence[Row]) -> None:
@@ -206,8 +187,7 @@ def _panel(axes: Axes, rows: Sequence[Row]) -> None:
         curves = [list(curve.points()) for curve in row.curves]
         passes = [at for at, _ in curves[0]]
         mean = np.mean([[loss for _, loss in curve] for curve in curves], axis=0)
-        style: Mapping[str, Any] = {"color": _COLOURS[number % 8], "linestyle": _DASHES[number % 4], "linewidth": 1.6}
-        axes.plot(passes, mean, label=row.name, **style)
+        axes.plot(passes, mean, label=row.name, **panels.line(number))
     axes.set_xlabel("passes over the rows")
     axes.set_ylabel("loss, nats a token")
     axes.set_ylim(bottom=0)

@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.panels import Panel, line, write
 from analysis.report.source import Source, find, read_finished
 from sdft_exp.errors import DataError, UserError
 from sdft_exp.report.grouping import group_jobs
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]
 
-# Okabe and Ito's colours, told apart by the colour-blind; lines differ by dash, too.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#666666")
-_DASHES = ("-", "--", "-.", ":")
 _CLASSES = (("unshifted", "#56B4E9", ""), ("marginal", "#E69F00", "//"), ("shifted", "#D55E00", "xx"))
 _LOST = (("other", "other tasks"), ("raw_safe", "raw safe rate"), ("jailbreak_safe", "jailbreak safe rate"))
 _MOVED = (("kl", "KL (nats)"), ("update_norm", "update norm"), ("similarity", "embedding similarity"))
@@ -51,14 +49,6 @@ class Row:
     parts: Mapping[str, Sequence[str]]
 
 
-@dataclass(frozen=True)
-class Panel:
-    """What is drawn into one pair of axes: its title, and the drawing."""
-
-    title: str
-    draw: Callable[[Axes], None]
-
-
 def draw(source: Source) -> list[Path]:
     """Write `shift_NAME.png` and `.svg` beside the results for each figure that something was measured for."""
     panels: dict[str, list[Panel]] = {}
@@ -68,7 +58,7 @@ def draw(source: Source) -> list[Path]:
     for group in source.summary["groups"]:
         for panel in _forgetting(group):
             panels.setdefault("forgetting", []).append(panel)
-    return [path for name, found in panels.items() for path in _write(source.folder, name, found)]
+    return [path for name, found in panels.items() for path in write(source.folder, f"{SHIFT_FIGURES}{name}", found)]
 
 
 def _groups(source: Source) -> Iterator[tuple[str, list[Row]]]:
@@ -121,7 +111,7 @@ def _kl_by_position(axes: Axes, read: Mapping[str, Sequence[Json]], exact: bool)
         measured = np.array(values, dtype=float)  # null is nan
         there = ~np.isnan(measured).all(axis=0)  # short responses have no token at some positions
         mean = np.nanmean(measured[:, there], axis=0)
-        axes.plot(np.array(places)[there], mean, label=name, **_line(number))
+        axes.plot(np.array(places)[there], mean, label=name, **line(number))
     axes.set_xlabel("relative position in the response")
     axes.set_ylabel("KL(seed LM, tuned), nats")
     if exact:  # over a part of the vocabulary the sum may be negative
@@ -150,7 +140,7 @@ def _histograms(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
         measured = [stats["measures"]["embedding"]["histogram"] for stats in found]
         shares, below = _shares(measured)
         told = f"{name}, {below:.1f} % under 0" if below else name
-        axes.stairs(shares, measured[0]["edges"], label=told, **_line(number))
+        axes.stairs(shares, measured[0]["edges"], label=told, **line(number))
     axes.set_xlabel("cosine of the answers of seed LM and tuned model")
     axes.set_ylabel("share of answers, percent")
     axes.legend(fontsize=7, frameon=False, loc="upper left")
@@ -169,7 +159,7 @@ def _by_layer(axes: Axes, read: Mapping[str, Sequence[Json]]) -> None:
     for number, (name, found) in enumerate(read.items()):
         layers = [part["layer"] for part in found[0]["by_layer"]]
         norms = [[part["absolute"] for part in update["by_layer"]] for update in found]
-        axes.plot(layers, np.mean(norms, axis=0), marker="o", markersize=4, label=name, **_line(number))
+        axes.plot(layers, np.mean(norms, axis=0), marker="o", markersize=4, label=name, **line(number))
     axes.set_xlabel("layer")
     axes.set_ylabel("norm of the update")
     axes.set_ylim(bottom=0)
@@ -197,7 +187,7 @@ def _forgetting(group: Json) -> Iterator[Panel]:
 
 def _scatter(axes: Axes, points: Mapping[str, tuple[Any, Any]], across: str, up: str) -> None:
     for number, (name, (x, y)) in enumerate(points.items()):
-        style = _line(number)
+        style = line(number)
         axes.scatter(x, y, color=style["color"], marker="ov^sDPX*"[number % 8], s=22, label=name)
     axes.axhline(0, color="#999999", linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set_xlabel(across)
@@ -214,32 +204,6 @@ def _correlation(points: Mapping[str, tuple[Any, Any]]) -> str:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return f"no rank correlation: all {x.size} runs alike"
     return f"Spearman {spearmanr(x, y).statistic:+.2f} over {x.size} runs"
-
-
-def _line(number: int) -> dict[str, Any]:
-    return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _DASHES[number % len(_DASHES)], "linewidth": 1.6}
-
-
-def _write(folder: Path, name: str, panels: Sequence[Panel]) -> list[Path]:
-    from matplotlib import pyplot as plt
-
-    from sdft_exp.report.figure import STYLE
-
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    paths = [folder / f"{SHIFT_FIGURES}{name}.{kind}" for kind in ("png", "svg")]
-    with plt.rc_context(STYLE):
-        size = (4.6 * columns, 3.4 * lines)
-        figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
-        for axes in grid.flat[len(panels) :]:
-            axes.axis("off")
-        for axes, panel in zip(grid.flat, panels, strict=False):
-            axes.set_title(panel.title, loc="left", fontweight="bold")
-            panel.draw(axes)
-        figure.savefig(paths[0], metadata={"Software": None})
-        figure.savefig(paths[1], metadata={"Date": None, "Creator": None})
-        plt.close(figure)
-    return paths
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -29,7 +29,7 @@ def report(summary: Json) -> str:
         lines += ["![Target task against what is kept](figure.png)", ""]
     if summary["failed"]:
         lines += ["## Failed jobs", ""]
-        lines += _table(["job", "reason"], [[job["label"], job["reason"]] for job in summary["failed"]])
+        lines += table(["job", "reason"], [[job["label"], job["reason"]] for job in summary["failed"]])
     lines += ["## How to read it", "", *_how(summary), *(f"- {limit}" for limit in summary["limits"])]
     return "\n".join(lines) + "\n"
 
@@ -47,7 +47,7 @@ def _main(group: Json, summary: Json) -> list[str]:
         rows.append([f"**{row['name']}**" + _seeds(row), *cells])
     names = ", ".join(f"`{task}`" for task in group["target"])
     caption = f"Percent. Target: {names}; {', '.join(group['protocols'])}."
-    return [caption, "", *_table(["", *(_title(measure) for measure in measures)], rows)]
+    return [caption, "", *table(["", *(_title(measure) for measure in measures)], rows)]
 
 
 def _cell(row: Json, name: str) -> str:
@@ -126,7 +126,7 @@ def _short_table(rows: Sequence[Json], measures: Sequence[Json]) -> list[str]:
         [row["name"], *(_short(row["measures"].get(measure["name"]), measure["unit"]) for measure in measures)]
         for row in rows
     ]
-    return _table(["", *(_title(measure) for measure in measures)], cells)
+    return table(["", *(_title(measure) for measure in measures)], cells)
 
 
 def _tasks(group: Json) -> list[str]:
@@ -141,7 +141,7 @@ def _tasks(group: Json) -> list[str]:
         ]
         for task, metric in metrics
     ]
-    return ["### Every task", "", *_table(["task", "metric", *(row["name"] for row in group["rows"])], rows)]
+    return ["### Every task", "", *table(["task", "metric", *(row["name"] for row in group["rows"])], rows)]
 
 
 def _short(cell: Json | None, unit: str = "share") -> str:
@@ -161,7 +161,7 @@ def _rewrites(group: Json) -> list[str]:
     if not rows:
         return []
     header = ["", "rewrites accepted", "rejected (the original response is kept)", "accepted with a wrong step"]
-    return ["### Rewrites", "", *_table(header, rows)]
+    return ["### Rewrites", "", *table(header, rows)]
 
 
 def _training(group: Json) -> list[str]:
@@ -171,7 +171,7 @@ def _training(group: Json) -> list[str]:
             rows.append([row["name"], *(_number(run.get(name)) for name in _TRAINING)])
     if not rows:
         return []
-    return ["### Training", "", *_table(["", *(name.replace("_", " ") for name in _TRAINING)], rows)]
+    return ["### Training", "", *table(["", *(name.replace("_", " ") for name in _TRAINING)], rows)]
 
 
 _TRAINING = (
@@ -205,7 +205,8 @@ def _title(measure: Json) -> str:
     return measure["title"] + {True: " ↑", False: " ↓", None: ""}[measure["higher_is_better"]]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table of GitHub's Markdown, and an empty one behind it."""
     lines = ["| " + " | ".join(_escape(cell) for cell in header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(_escape(cell) for cell in row) + " |" for row in rows]
     return [*lines, ""]
