@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sdft_exp.config import RunConfig
+from sdft_exp.shift.embedding import PACKAGED
 
 Setting = Mapping[str, Any]
 
@@ -22,13 +23,18 @@ _FREE_OF_A_JUDGE = tuple(
     f"eval.judge.{key}"
     for key in ("key_variable", "length_parameter", "concurrency", "timeout", "retries", "price_in", "price_out")
 )
+# Two names of the same weights (sdft_exp.shift.embedding checks the packaged ones): which one is said is no departure.
+_MINILM = ("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf")
 JUDGE = "eval.judge."  # who judges: a matter of the columns that a model judges, and of no other
 _OF_THE_SEED = ("model.name", "model.prompt_format", "model.dtype", "eval.")
 
 
 def setting(config: RunConfig) -> dict[str, Any]:
     """Dotted key -> value of all that makes a tuned model's scores what they are, the training seed left out."""
-    return {key: value for key, value in _flatten(config.model_dump(mode="json")) if _matters(key)}
+    found = {key: value for key, value in _flatten(config.model_dump(mode="json")) if _matters(key)}
+    if config.shift.encoder == PACKAGED:
+        found |= dict(zip(("shift.encoder", "shift.encoder_revision"), _MINILM, strict=True))
+    return found
 
 
 def _matters(key: str) -> bool:
