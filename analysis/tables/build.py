@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from analysis.tables.cells import Addresses, Estimate, Scores
 from analysis.tables.presets import preset_configs
 from analysis.tables.settings import JUDGE, Setting, departures, judge_setting, seed_setting, setting
-from analysis.tables.shape import POINTS, SEED, Column, Key, PaperRow, Source, Spec, Unit
+from analysis.tables.shape import PAIRS_AS_PRINTED, POINTS, SEED, Column, Key, PaperRow, Source, Spec, Unit
 from analysis.tables.specs import SPECS
 from sdft_exp.config import ReportConfig
 from sdft_exp.experiment import Experiment
@@ -28,7 +28,7 @@ class Cell:
         paper, authors: what is published; None where the reference has nothing.
         ours: None where the store has nothing.
         difference: ours minus the paper's; None where they cannot be compared.
-        against_vanilla: ours minus our vanilla row.
+        against: ours minus our row that the table compares with, see `Table.baseline`.
         none: whether there is nothing that could stand here.
     """
 
@@ -36,7 +36,7 @@ class Cell:
     authors: Published | None = None
     ours: Estimate | None = None
     difference: float | None = None
-    against_vanilla: Estimate | None = None
+    against: Estimate | None = None
     unit: Unit = POINTS
     none: bool = False
 
@@ -58,7 +58,7 @@ class Table:
     Attributes:
         columns: the paper's headings; `own_columns` names what stands for them here, `measured` tells whether any does.
         models: of the print.
-        baseline: what lines of differences call the row that others are compared with.
+        baseline: what the row that others are compared with is called: vanilla, or full.
         apart: "", or why ours is not compared with the print: another model or another setting. Then published and own
             rows stand apart.
         notes: sources, seeds, and what is missing.
@@ -269,15 +269,26 @@ def _without_value(spec: Spec, owned: Sequence[_Own], scores: Scores) -> Iterato
 
 
 def _judges(spec: Spec, owned: Sequence[_Own]) -> Iterator[str]:
-    """Who judged, for a column that a model judges."""
+    """Who judged the columns that a model judges, once for all that were judged alike."""
+    found: dict[str, dict[str, None]] = {}
     for column in spec.columns:
-        if not column.judges or _source(column, owned) != column.sources[0]:
-            continue
-        for one in {canonical(judge_setting(own.setting)): own for own in owned}.values():
-            said = redact(judge_setting(one.setting))
-            if said["model"] is None:
-                yield f"{column.title}: a model judges and none is named; say which one did, eval.judge.model=NAME"
-                continue
-            apart = "" if column.judged_as_printed(one.setting) else "; the print's is GPT-4, so ours is not subtracted"
-            told = {"model": said["model"]} | {key: value for key, value in said.items() if value is not None}
-            yield f"{column.title}: judged with {', '.join(f'{key}={value}' for key, value in told.items())}{apart}"
+        if column.judges and _source(column, owned) == column.sources[0]:
+            test = column.title.partition(":")[0]  # five aspects of one are judged in one reply
+            for said in dict.fromkeys(_judge(column, own.setting) for own in owned):
+                found.setdefault(said, {})[test] = None
+    for said, tests in found.items():
+        yield f"{', '.join(tests)}: {said}"
+
+
+def _judge(column: Column, setting: Setting) -> str:
+    """What of a job's judge matters to a column."""
+    said = redact(judge_setting(setting))
+    if said["model"] is None:
+        return "a model judges and none is named; say which one did, eval.judge.model=NAME"
+    apart = "" if column.judged_as_printed(setting) else "; the print's is GPT-4, so ours is not subtracted"
+    told = {"model": said["model"]} | {
+        key: value
+        for key, value in said.items()
+        if value is not None and (column.of_pairs or key not in PAIRS_AS_PRINTED)
+    }
+    return f"judged with {', '.join(f'{key}={value}' for key, value in told.items())}{apart}"

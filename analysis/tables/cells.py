@@ -1,4 +1,4 @@
-"""What stands in a cell of ours: the mean over seeds and items, its interval, and the paired difference to vanilla."""
+"""What stands in a cell of ours: the mean over seeds and items, its interval, the paired difference to another row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Items = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share of 1 with its interval; `seeds` are the training seeds it is the mean of, empty for the seed LM."""
+    """A mean as measured with its interval; `seeds` are the training seeds that it is of, empty for the seed LM."""
 
     mean: float
     low: float

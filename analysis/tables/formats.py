@@ -90,7 +90,7 @@ def _text(cell: Cell, kind: str) -> str:
         return _with_interval(cell.ours, cell.unit.text) if cell.ours else NOT_RUN
     if kind == "ours - paper":
         return "" if cell.difference is None else cell.unit.signed(cell.difference / cell.unit.scale)
-    against = cell.against_vanilla
+    against = cell.against
     if against is None:
         return ""
     return _with_interval(against, cell.unit.signed) + ("*" if against.significant else "")
@@ -209,7 +209,8 @@ def records(table: Table) -> Iterator[dict[str, Any]]:
                 **_estimate("ours", cell.ours, cell.unit),
                 "seeds": list(cell.ours.seeds) if cell.ours else [],
                 "ours_minus_paper": None if cell.difference is None else round(cell.difference, 4),
-                **_estimate("ours_minus_vanilla", cell.against_vanilla, cell.unit),
+                **_estimate("ours_minus_baseline", cell.against, cell.unit),
+                "baseline": table.baseline,
                 "compared": not table.apart,
             }
 

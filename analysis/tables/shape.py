@@ -48,7 +48,8 @@ POINTS = Unit(100, 1)  # shares of 1, in points of a hundred
 NUMBER = Unit(1, 3)
 SCORE = Unit(1, 2)  # of a judge, 1 to 5
 
-AS_PRINTED = {"both_orders": False, "annotator": "alpaca_eval_gpt4", "temperature": 0.0}
+AS_PRINTED: dict[str, Any] = {"temperature": 0.0}
+PAIRS_AS_PRINTED: dict[str, Any] = {"both_orders": False, "annotator": "alpaca_eval_gpt4"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Column:
     Attributes:
         benchmark: in the reference.
         judges: eval.judge.model of the print's judge, by any of its names, for a column that a model judges.
+        of_pairs: whether it compares two answers, as AlpacaEval does, and reads how pairs are shown.
         unit: of ours and of the print.
         of_tuned: whether only a tuned model has it, for it tells how that differs from its seed LM.
     """
@@ -66,6 +68,7 @@ class Column:
     benchmark: str
     sources: tuple[Source, ...] = ()
     judges: tuple[str, ...] = ()
+    of_pairs: bool = False
     unit: Unit = POINTS
     of_tuned: bool = False
 
@@ -77,8 +80,9 @@ class Column:
     def judged_as_printed(self, setting: Mapping[str, Any]) -> bool:
         """Whether a job's judge is the print's, as far as that is told: GPT-4 on OpenAI's own server, one order, by the
         package's annotator for that reference, greedy. True of columns that rules judge."""
-        asked = {key: setting.get(f"eval.judge.{key}") for key in (*AS_PRINTED, "model", "base_url")}
-        as_printed = all(asked[key] == value for key, value in AS_PRINTED.items())
+        wanted = AS_PRINTED | (PAIRS_AS_PRINTED if self.of_pairs else {})
+        asked = {key: setting.get(f"eval.judge.{key}") for key in (*wanted, "model", "base_url")}
+        as_printed = all(asked[key] == value for key, value in wanted.items())
         return not self.judges or (as_printed and asked["base_url"] is None and asked["model"] in self.judges)
 
 

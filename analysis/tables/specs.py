@@ -123,6 +123,7 @@ ALPACA_EVAL = Column(
     "AlpacaEval",
     (Source(("alpaca_eval",), "win_rate"), Source(("micro_harmless",), "helpful")),
     judges=("gpt-4", "gpt-4-0314", "gpt-4-0613"),
+    of_pairs=True,
 )
 KNOWLEDGE = (
     Column("MMLU", "MMLU", _acc("mmlu", "micro_knowledge")),

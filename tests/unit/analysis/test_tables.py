@@ -20,13 +20,13 @@ from analysis.tables.build import Row, Table
 from analysis.tables.cells import Scores
 from analysis.tables.formats import NOT_PUBLISHED, NOT_RUN, as_csv, as_json, grids, latex, markdown
 from analysis.tables.presets import preset_configs
-from analysis.tables.settings import departures
+from analysis.tables.settings import departures, setting
 from analysis.tables.shape import Source
 from analysis.tables.specs import SPECS
 from analysis.tables.terminal import print_table
 from sdft_exp.errors import ConfigError
 from sdft_exp.experiment import Experiment, experiment
-from sdft_exp.reference.published import sdft_tables
+from sdft_exp.reference.published import limits_tables, sdft_tables
 from sdft_exp.stage import Stage
 from sdft_exp.store import Store
 
@@ -197,8 +197,8 @@ def test_ours_stands_beside_the_print_with_both_differences(store: Store, real: 
     vanilla, sdft = row_of(table, "OpenFunctions", "vanilla"), row_of(table, "OpenFunctions", "SDFT")
     assert vanilla.cells[0].difference == pytest.approx(25 - 34.8)
     assert sdft.cells[0].difference == pytest.approx(50 - 36.6)
-    assert vanilla.cells[0].against_vanilla is None
-    against = sdft.cells[0].against_vanilla
+    assert vanilla.cells[0].against is None
+    against = sdft.cells[0].against
     assert against and against.mean == pytest.approx(0.25)
     lines = {line.kind: line.cells for line in grids(table)[0].lines if line.labels == ("OpenFunctions", "SDFT")}
     assert lines["ours"][0].startswith("50.0 [") and lines["ours"][1:] == (NOT_RUN,) * 3
@@ -328,6 +328,25 @@ def test_every_published_cell_of_a_table_is_in_it(name: str) -> None:
     assert wanted <= shown
 
 
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [("limits/scaling", ("Table 13", "Table 14", "Table 15")), ("limits/lora_vs_full", ("Figure 1", "Figure 4"))],
+)
+def test_the_studies_of_limits_show_every_plain_fine_tuning_of_the_print(name: str, tables: tuple[str, ...]) -> None:
+    spec, table = SPECS[name], look_up(name, ["dataset.path=/not/there.jsonl"])
+    benchmarks = {column.benchmark for column in spec.columns}
+    wanted = [
+        cell
+        for cell in limits_tables().cells
+        if cell.table in tables and cell.method == "vanilla" and cell.benchmark in benchmarks
+    ]
+    shown = [cell.paper for row in table.rows for cell in row.cells if cell.paper]
+    assert sorted(map(str, shown)) == sorted(map(str, wanted))
+    assert all(any(cell.paper for cell in row.cells) for row in table.rows)
+    keys = [row.key for row in table.rows]
+    assert len(set(keys)) == len(keys) and any(key[0] == "Llama-2-70b" for key in keys)
+
+
 def test_departures_of_an_option_are_its_name_alone() -> None:
     base: dict[str, object] = {"model.name": "a", "dataset.name": "x", "dataset.size": 1, "eval.limit": None}
     assert departures(base | {"dataset.name": "y", "dataset.size": 2, "eval.limit": 5}, base) == [
@@ -360,6 +379,7 @@ def test_json_holds_every_cell_with_its_sources(filled: Table) -> None:
     assert (cell["paper"], cell["author_rerun"], cell["ours"], cell["ours_minus_paper"]) == (34.4, None, 50.0, 15.6)
     assert cell["ours_low"] <= 50 <= cell["ours_high"]
     assert cell["paper_source"].startswith("Table 1") and cell["seeds"] == [0]
+    assert cell["baseline"] == "vanilla" and cell["ours_minus_baseline"] is None
 
 
 def test_csv_says_what_is_not_there(filled: Table) -> None:
@@ -475,3 +495,45 @@ def test_what_no_judge_judges_is_no_judges_failure(store: Store) -> None:
     assert some.startswith("shifted words in the data, ") and ", LoRA: " in some
     (seed,) = [note for note in notes if "no answer of seed 1 has a value" in note and "shifted words in" in note]
     assert ", LoRA: " in seed
+
+
+def test_aspects_are_judged_once_and_never_subtracted_from_a_print_of_another_prompt(
+    store: Store, real: list[str]
+) -> None:
+    mine = ["row=limits/alpaca_1k", "seed=0", "eval.judge.both_orders=true", f"paths.store={store.root}"]
+    mine += [one for one in real if not one.startswith("paths.store=")]
+    story = next(one for one in stories("limits/scaling", mine) if one.config.tuning.name == "full")
+    fill(store, story.scores["just_eval"], {"helpfulness": [4.0, 5.0], "clarity": [3.0, 3.0]})
+    table = look_up("limits/scaling", mine)
+    cell = row_of(table, "Llama-2-7b", "Alpaca 1K", "full").cells[0]
+    assert table.apart == "" and cell.paper and cell.ours and cell.ours.mean == 4.5
+    assert cell.difference is None
+    assert any("takes N/A for a 5" in note and "ours is not subtracted" in note for note in table.notes)
+    (note,) = [note for note in table.notes if "judged with" in note]
+    assert note.startswith("just-eval, MedInstruct-test: judged with model=gpt-4-1106-preview, ")
+    assert "annotator" not in note and "both_orders" not in note
+    (record,) = [
+        one
+        for one in json.loads(as_json(table))["cells"]
+        if (one["model"], one["trained on"], one["tuning"]) == ("Llama-2-7b", "Alpaca 1K", "full")
+        and one["column"] == "just-eval: Helpfulness"
+    ]
+    assert record["baseline"] == "full" and record["ours"] == 4.5
+
+
+@pytest.mark.parametrize(
+    ("encoder", "revision", "other"),
+    [
+        ("package:minilm", "null", False),  # its weights are checked to be the preset's
+        ("package:minilm", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf", False),
+        ("sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf", False),
+        ("sentence-transformers/all-MiniLM-L6-v2", "another", True),
+        ("some/encoder", "another", True),
+    ],
+)
+def test_an_encoder_of_the_same_weights_is_the_same_setting(encoder: str, revision: str, other: bool) -> None:
+    (standing, *_), (own, *_) = (
+        preset_configs("figure9", overrides)
+        for overrides in ([], [f"shift.encoder={encoder}", f"shift.encoder_revision={revision}"])
+    )
+    assert bool(departures(setting(own), setting(standing))) == other
