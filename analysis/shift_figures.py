@@ -182,7 +182,8 @@ def _forgetting(group: Json) -> Iterator[Panel]:
                 for each in [np.array([row["measures"][name]["per_seed"] for name in (moved, lost)], dtype=np.float64)]
                 for there in [~np.isnan(each).any(axis=0)]  # runs that have a value of both
             }
-            yield Panel(heading(group), partial(_scatter, points=points, across=across, up=up))
+            if sum(x.size for x, _ in points.values()) > 1:
+                yield Panel(heading(group), partial(_scatter, points=points, across=across, up=up))
 
 
 def _scatter(axes: Axes, points: Mapping[str, tuple[Any, Any]], across: str, up: str) -> None:
