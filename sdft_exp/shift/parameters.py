@@ -137,6 +137,12 @@ def model_update(model: Path, seed: Path, progress: Progress) -> Update:
     return Update(tuple(changes), math.fsum(change.seed for change in changes), precision, left_out)
 
 
+def saved_precision(model: Path) -> str:
+    """What the model of its own in the folder `model` was saved in: "bfloat16", say; training saves all alike."""
+    with _Weights(model) as own:
+        return str(own.tensor(own.names[0]).dtype).removeprefix("torch.")
+
+
 class _Weights:
     """The tensors of a folder's safetensors files by name, read when asked for; tied ones go by one name."""
 

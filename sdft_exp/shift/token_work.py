@@ -5,10 +5,11 @@ Imports no torch: the processes that load the models do.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,12 +83,32 @@ def measured(
 
 def pair_of(seed: ModelRef, train: Path) -> Pair:
     """Seed LM and tuned model in memory: one model, whose adapter can be switched off, or two checkpoints."""
-    from sdft_exp.models.load import load, read_model
+    from sdft_exp.models.load import load
     from sdft_exp.shift.tokens import Pair, adapter_pair
 
     ref, adapter = tuned(seed, train)
     worn, _ = load(ref, adapter)  # mostly kept since it answered
-    return Pair(read_model(seed), worn) if adapter is None else adapter_pair(worn)
+    return Pair(_rounded_seed(seed, Path(ref.path)), worn) if adapter is None else adapter_pair(worn)
+
+
+def _rounded_seed(seed: ModelRef, saved: Path) -> Any:
+    """The seed LM, its weights rounded to the precision that the model in the folder `saved` was kept in.
+
+    So rounding alone is no shift, as it is none of an adapter, whose base stays what it was.
+    """
+    import torch
+
+    from sdft_exp.models.load import read_model
+    from sdft_exp.shift.parameters import saved_precision
+
+    kept = saved_precision(saved)
+    if kept in (seed.dtype, "float32"):
+        return read_model(seed)
+    model = read_model(dataclasses.replace(seed, dtype=kept))
+    for weight in model.state_dict(keep_vars=True).values():
+        if weight.dtype == getattr(torch, kept):
+            weight.data = weight.data.to(getattr(torch, seed.dtype))
+    return model
 
 
 def _measure(
@@ -130,7 +151,7 @@ def _measure(
 
 
 def _as_text(shift: TokenShift, top: int) -> str:
-    fields = asdict(shift)
+    fields = dataclasses.asdict(shift)
     for name in ("top_base", "top_tuned"):
         fields[name] = [listed[:top] for listed in fields[name]]
     return json.dumps(_rounded(fields))

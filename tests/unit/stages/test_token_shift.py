@@ -225,6 +225,21 @@ def test_two_checkpoints_measure_what_the_adapter_does(
         assert two["scores"]["metrics"][name] == pytest.approx(value, rel=1e-3), name
 
 
+@pytest.mark.parametrize("saved", ["bfloat16", "float16", "float32"])
+def test_a_full_tuning_that_changed_nothing_has_not_shifted(
+    tmp_path: Path, tiny_ref: ModelRef, inputs: dict[str, Path], saved: str
+) -> None:
+    from sdft_exp.training.model import save_trained, trainable
+
+    kept = dataclasses.replace(tiny_ref, dtype=saved)
+    save_trained(trainable(kept, None, 0), tmp_path / "train", kept, None, "tiny")
+    for dtype in ("float32", "float16"):
+        asked = params(dataclasses.replace(tiny_ref, dtype=dtype))
+        found = made(tmp_path / dtype, asked, {**inputs, "train": tmp_path / "train"})
+        assert max(kl for line in found["lines"] for kl in line["kl_base_tuned"] + line["kl_tuned_base"]) < 1e-7
+        assert all(line["top_base"] == line["top_tuned"] for line in found["lines"])
+
+
 def test_aligntds_counts_ranks_from_0(tmp_path: Path, tiny_ref: ModelRef, inputs: dict[str, Path]) -> None:
     exact = made(tmp_path / "exact", params(tiny_ref), inputs)
     found = made(tmp_path / "aligntds", params(tiny_ref, form="aligntds"), inputs)
