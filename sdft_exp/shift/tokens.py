@@ -21,7 +21,7 @@ import peft
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+from transformers.utils import ModelOutput
 
 TOP = 10  # of each model's likeliest tokens, for a page
 # Numbers of one model's logits that are there at once, 131 positions of 32,000 tokens; and, on a CPU, that are compared
@@ -104,10 +104,10 @@ def token_shift(pair: Pair, batch: Sequence[Spoken], pad_id: int, top: int = TOP
     # Going through all of a model's layers takes as long as a chunk: only where the adapter is on the output layer too.
     head_off = pair.adapter_off if _is_adapted(base.get_output_embeddings()) else contextlib.nullcontext
     parts = []
-    for chunk in _slices(len(chosen), CHUNK // base.config.vocab_size):
+    for chunk in _slices(len(chosen), CHUNK // base.get_output_embeddings().weight.shape[0]):
         with head_off():
-            base_logits = _logits(base, base_states[chunk])
-        tuned_logits = _logits(tuned, tuned_states[chunk]).to(base.device)
+            base_logits = _logits(base, base_states, chunk)
+        tuned_logits = _logits(tuned, tuned_states, chunk).to(base.device)
         on_cpu = base_logits.device.type == "cpu"
         for block in _slices(len(base_logits), (CPU_BLOCK if on_cpu else CHUNK) // base_logits.shape[1]):
             parts.append(_compare(base_logits[block], tuned_logits[block], chosen[chunk][block], top))
@@ -137,28 +137,37 @@ def _causal(model: Any) -> Any:
     return model.get_base_model() if isinstance(model, peft.PeftModel) else model
 
 
-def _states(causal: Any, ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """The last hidden states [positions, width] at `places`."""
-    found: torch.Tensor = causal.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-    return found[places]
+@dataclass(frozen=True)
+class _States:
+    """Hidden states [positions, width], and as what a model's decoder gives them: Mixtral's is of a kind of its own."""
+
+    numbers: torch.Tensor
+    kind: type[ModelOutput]
 
 
-def _logits(causal: Any, states: torch.Tensor) -> torch.Tensor:
-    """Logits [positions, vocabulary] behind hidden states [positions, width].
+def _states(causal: Any, ids: torch.Tensor, places: torch.Tensor) -> _States:
+    """The last hidden states at `places`."""
+    found = causal.get_decoder()(input_ids=ids, use_cache=False)
+    return _States(found.last_hidden_state[places], type(found))
+
+
+def _logits(causal: Any, states: _States, chunk: slice) -> torch.Tensor:
+    """Logits [positions, vocabulary] behind the hidden states of `chunk`.
 
     By the model's own forward, with whatever it does to logits (Gemma caps them, Cohere scales them), its decoder
     standing aside.
     """
-    with _giving(causal.get_decoder(), states[None]):
-        logits: torch.Tensor = causal(input_ids=states.new_zeros((1, 1), dtype=torch.long), use_cache=False).logits[0]
+    numbers = states.numbers[None, chunk]
+    with _giving(causal.get_decoder(), states.kind(last_hidden_state=numbers)):
+        logits: torch.Tensor = causal(input_ids=numbers.new_zeros((1, 1), dtype=torch.long), use_cache=False).logits[0]
     return logits
 
 
 @contextlib.contextmanager
-def _giving(decoder: Any, states: torch.Tensor) -> Iterator[None]:
-    """`decoder` gives `states`, whatever it is asked."""
+def _giving(decoder: Any, output: ModelOutput) -> Iterator[None]:
+    """`decoder` gives `output`, whatever it is asked."""
     own = vars(decoder).get("forward")
-    decoder.forward = lambda *args, **kwargs: BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=states)
+    decoder.forward = lambda *args, **kwargs: output
     try:
         yield
     finally:

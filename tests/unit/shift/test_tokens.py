@@ -13,6 +13,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from transformers.modeling_outputs import BaseModelOutputWithPast  # noqa: E402
+
 from sdft_exp.shift import tokens  # noqa: E402
 from sdft_exp.shift.tokens import Pair, Spoken, TokenShift, adapter_pair, token_shift  # noqa: E402
 
@@ -157,7 +159,7 @@ def test_the_tuned_models_greedy_tokens_are_its_choices() -> None:
         assert shift.tuned_probability == [listed[0][1] for listed in shift.top_tuned]
 
 
-@pytest.mark.parametrize("architecture", ["gemma2", "gpt2", "phi", "cohere", "opt"])
+@pytest.mark.parametrize("architecture", ["gemma2", "gpt2", "phi", "cohere", "opt", "mixtral", "gemma3"])
 def test_what_a_model_does_to_its_logits_is_done(architecture: str) -> None:
     import transformers
 
@@ -179,6 +181,18 @@ def test_what_a_model_does_to_its_logits_is_done(architecture: str) -> None:
             model = transformers.PhiForCausalLM(transformers.PhiConfig(**sizes, initializer_range=0.2)).eval()
             torch.nn.init.normal_(model.lm_head.bias)
             return model
+        if architecture == "mixtral":  # its decoder's output tells of its experts too, which its forward reads
+            config = transformers.MixtralConfig(
+                **sizes, num_local_experts=3, num_experts_per_tok=2, initializer_range=0.2, output_router_logits=True
+            )
+            config._experts_implementation = "eager"  # the other one does not compute in float64
+            return transformers.MixtralForCausalLM(config).eval()
+        if architecture == "gemma3":  # its sizes are those of a part, beside one that sees
+            seeing = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+            seeing |= {"image_size": 8, "patch_size": 4}
+            text = {**sizes, "head_dim": 8, "initializer_range": 0.2, "pad_token_id": 0}
+            config = transformers.Gemma3Config(text_config=text, vision_config=seeing, mm_tokens_per_image=4)
+            return transformers.Gemma3ForConditionalGeneration(config).eval()
         if architecture == "cohere":  # scales logits
             config = transformers.CohereConfig(**sizes, logit_scale=0.3, initializer_range=0.2, pad_token_id=0)
             return transformers.CohereForCausalLM(config).eval()
@@ -299,7 +313,7 @@ def test_nothing_to_read_or_say_is_an_error() -> None:
 
 def test_the_decoder_speaks_for_itself_again_after_an_error() -> None:
     model = llama()
-    states = torch.zeros(2, 31)  # of another width
+    states = tokens._States(torch.zeros(2, 31), BaseModelOutputWithPast)  # of another width
     with pytest.raises(RuntimeError):
-        tokens._logits(model, states)
+        tokens._logits(model, states, slice(None))
     assert "forward" not in vars(model.model)
