@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +57,8 @@ def measured(
         workers: processes; None: one a GPU, on a CPU one. The batches are the same for any number.
 
     Raises:
-        UserError: not enough memory for a batch, or a process of ours died.
+        UserError: not enough memory for the models or for one answer, logits that are no numbers, or a process of ours
+            died.
     """
     shards.gather(journal, "id")
     made = {line["id"] for line in journals.read(journal)}
@@ -119,35 +122,60 @@ def _measure(
     journal: Path,
     done: Callable[[int], None],
 ) -> None:
-    """Write the shift of each response of `batches` into `journal`, whole batches at a time."""
+    """Write the shift of each response of `batches` into `journal`, whole batches at a time.
+
+    A batch that memory does not hold is halved, and so is every later one of its size.
+    """
+    import torch
     from accelerate.utils.memory import should_reduce_batch_size
 
     from sdft_exp.data.encode import load_encoder
     from sdft_exp.shift import aligntds
     from sdft_exp.shift.tokens import TOP, Spoken, token_shift
 
-    pair, encoder = pair_of(seed, train), load_encoder(seed.path, seed.revision)
+    encoder = load_encoder(seed.path, seed.revision)
     compatible = form == "aligntds"
     text = functools.cache(lambda token: encoder.text([token]))
-    for batch in batches:
+    lower = "take model.dtype=bfloat16"
+    try:
+        pair = pair_of(seed, train)
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        raise UserError(
+            f"token shift: out of memory while loading; the two models of a full tuning are held at once: {lower}"
+        ) from None
+    waiting = deque(batches)
+    most: float = math.inf  # tokens of a batch that memory holds
+    while waiting:
+        batch = waiting.popleft()
+        tokens = len(batch) * max(len(one.prompt) + len(one.response) for one in batch)
+        if tokens > most and len(batch) > 1:
+            half = len(batch) // 2
+            waiting.extendleft([batch[half:], batch[:half]])
+            continue
         spoken = [Spoken(one.prompt, one.response) for one in batch]
         try:
             found = token_shift(pair, spoken, encoder.pad_id, aligntds.TOP if compatible else TOP)
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
-            tokens = len(batch) * max(len(one.prompt) + len(one.response) for one in batch)
+            most = tokens // 2
+            waiting.appendleft(batch)
+        else:
+            if compatible:
+                found = [aligntds.aligntds(each, text) for each in found]
+            lines = ({"id": one.id, "shift": _as_text(each, TOP)} for one, each in zip(batch, found, strict=True))
+            journals.append(journal, lines)
+            done(len(batch))
+            continue
+        if len(batch) == 1:
             raise UserError(
-                f"token shift: out of memory at a batch of {tokens} tokens; lower shift.batch_tokens, or take "
-                "model.dtype=bfloat16; what was measured is kept"
-            ) from None
-        if compatible:
-            found = [aligntds.aligntds(each, text) for each in found]
-        journals.append(
-            journal,
-            ({"id": one.id, "shift": _as_text(each, TOP)} for one, each in zip(batch, found, strict=True)),
-        )
-        done(len(batch))
+                f"token shift: out of memory at one answer of {tokens} tokens, its prompt included; {lower}; what was "
+                "measured is kept"
+            )
+        # Outside the handler: the exception holds on to the tensors of the failed batch.
+        torch.cuda.empty_cache()
 
 
 def _as_text(shift: TokenShift, top: int) -> str:

@@ -257,6 +257,50 @@ def test_aligntds_counts_ranks_from_0(tmp_path: Path, tiny_ref: ModelRef, inputs
     assert seen > 20
 
 
+def test_a_batch_that_memory_does_not_hold_is_halved(
+    tmp_path: Path, tiny_ref: ModelRef, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from sdft_exp.shift import tokens
+
+    whole = made(tmp_path / "whole", params(tiny_ref, batch_tokens=10_000), inputs)
+    measure, tried = tokens.token_shift, []
+    holds = QUESTIONS // 2
+
+    def small(pair: tokens.Pair, batch: list[tokens.Spoken], *more: int) -> list[tokens.TokenShift]:
+        tried.append(len(batch))
+        if len(batch) > holds:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return measure(pair, batch, *more)
+
+    monkeypatch.setattr(tokens, "token_shift", small)
+    found = made(tmp_path / "halved", params(tiny_ref, batch_tokens=10_000), inputs)
+    assert tried == [5, 2, 1, 2]
+    for line, other in zip(found["lines"], whole["lines"], strict=True):
+        assert line["ids"] == other["ids"] and line["base_rank"] == other["base_rank"]
+        assert line["kl_base_tuned"] == pytest.approx(other["kl_base_tuned"], rel=1e-4, abs=1e-6)
+    holds = 0
+    with pytest.raises(UserError, match=r"out of memory at one answer of .* model\.dtype=bfloat16"):
+        token_shift.run(params(tiny_ref), inputs, tmp_path, quiet)
+
+
+def test_memory_that_does_not_hold_both_checkpoints_is_one_line(
+    tmp_path: Path, tiny_ref: ModelRef, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from sdft_exp.models import load
+
+    def full(ref: ModelRef) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    load.release()
+    monkeypatch.setattr(load, "read_model", full)
+    with pytest.raises(UserError, match="out of memory while loading; the two models"):
+        token_shift.run(params(tiny_ref), inputs, tmp_path, quiet)
+
+
 class Interrupted(Exception):
     pass
 
