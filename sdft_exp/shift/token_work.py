@@ -163,6 +163,8 @@ def _measure(
             most = tokens // 2
             waiting.appendleft(batch)
         else:
+            for one, each in zip(batch, found, strict=True):
+                _check_finite(one, each, seed)
             if compatible:
                 found = [aligntds.aligntds(each, text) for each in found]
             lines = ({"id": one.id, "shift": _as_text(each, TOP)} for one, each in zip(batch, found, strict=True))
@@ -176,6 +178,15 @@ def _measure(
             )
         # Outside the handler: the exception holds on to the tensors of the failed batch.
         torch.cuda.empty_cache()
+
+
+def _check_finite(one: Said, shift: TokenShift, seed: ModelRef) -> None:
+    if not all(map(math.isfinite, shift.kl_base_tuned + shift.kl_tuned_base)):
+        raise UserError(
+            f"token shift: at the answer to question {one.id} the seed LM or the tuned model gives logits that are no "
+            f"numbers, or leaves no chance to a token that the other gives one, in {seed.dtype}; take another "
+            "model.dtype, and if that does not help, look at the training: it may have diverged"
+        )
 
 
 def _as_text(shift: TokenShift, top: int) -> str:

@@ -12,6 +12,7 @@ or in another precision, the model may hold another token for likelier by a hair
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -191,6 +192,8 @@ def _compare(base: torch.Tensor, tuned: torch.Tensor, chosen: torch.Tensor, top:
 
     With a and b the logits less their maxima, and Z the sums of their exponentials:
     KL(base || tuned) = sum exp(a) (a - b) / Z_a - ln(Z_a / Z_b).
+    It is not finite where a model leaves no chance (a logit of -inf) to what the other gives one, and NaN where the
+    logits of a position are no numbers.
     """
     base, tuned = (logits if logits.dtype == torch.float64 else logits.float() for logits in (base, tuned))
     base_best, base_ids = _best(base, top)
@@ -252,7 +255,11 @@ def _expectation(logits: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tens
     """Sum of the exponentials of each row, and the mean of `values` with those for weights. `logits` are used up."""
     weights = logits.exp_()
     total = _sum(weights)
-    return total, _sum(weights.mul_(values)) / total
+    products = weights.mul_(values)
+    found = _sum(products)
+    if not math.isfinite(found.sum().item()):  # for logits of -inf: what has no weight has no part
+        found = _sum(products.nan_to_num_(nan=0.0, posinf=math.inf, neginf=-math.inf))
+    return total, found / total
 
 
 def _sum(rows: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -281,6 +282,28 @@ def test_ties_are_counted_and_share_the_best_rank() -> None:
     logits = torch.tensor([[3.0, 1.0, 3.0, 1.0, 1.0, 0.0]])
     own = [tokens._rank(logits, logits[:, token : token + 1]) for token in range(6)]
     assert [(int(rank), int(ties)) for rank, ties in own] == [(1, 1), (3, 2), (1, 1), (3, 2), (3, 2), (6, 0)]
+
+
+def test_a_token_that_neither_model_can_say_has_no_part() -> None:
+    # e^-0, e^-ln 2 and no chance: 2/3 and 1/3 against 1/2 each.
+    none = -math.inf
+    base, tuned = torch.tensor([[0.0, -math.log(2), none]] * 2), torch.tensor([[0.0, 0.0, none], [0.0, none, none]])
+    found = tokens._compare(base, tuned, torch.tensor([0, 0]), 3)
+    kl = 2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3)
+    assert found[0].tolist() == pytest.approx([kl, math.inf])
+    assert found[1].tolist() == pytest.approx([math.log(3 / 4) / 2 + math.log(3 / 2) / 2, math.log(3 / 2)])
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@pytest.mark.parametrize("tuned_too", [False, True])
+def test_logits_that_are_no_numbers_leave_no_kl(wrong: float, tuned_too: bool) -> None:
+    base = torch.zeros(2, 300)
+    tuned = base.clone()
+    base[1, 200] = wrong
+    tuned[1, 200 if tuned_too else 0] = wrong
+    for one, other in ((base, tuned), (tuned, torch.zeros(2, 300))):
+        found = tokens._compare(one.clone(), other.clone(), torch.tensor([0, 0]), 3)
+        assert [column.isnan().tolist() for column in found[:2]] == [[False, True]] * 2
 
 
 def test_a_token_that_is_not_the_tuned_models_likeliest_is_still_the_one_that_is_looked_at() -> None:

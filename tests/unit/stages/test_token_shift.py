@@ -257,6 +257,19 @@ def test_aligntds_counts_ranks_from_0(tmp_path: Path, tiny_ref: ModelRef, inputs
     assert seen > 20
 
 
+def test_logits_that_are_no_numbers_are_an_error(tmp_path: Path, tiny_ref: ModelRef, inputs: dict[str, Path]) -> None:
+    import torch
+
+    from sdft_exp.training.model import save_trained, trainable
+
+    model = trainable(tiny_ref, None, 0)
+    with torch.no_grad():
+        model.lm_head.weight[7, 3] = torch.nan
+    save_trained(model, tmp_path / "train", tiny_ref, None, "tiny")
+    with pytest.raises(UserError, match=r"answer to question \d .* in float32; take another model\.dtype"):
+        token_shift.run(params(tiny_ref), {**inputs, "train": tmp_path / "train"}, tmp_path, quiet)
+
+
 def test_a_batch_that_memory_does_not_hold_is_halved(
     tmp_path: Path, tiny_ref: ModelRef, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
