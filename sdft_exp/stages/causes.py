@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sdft_exp.config import RunConfig
 from sdft_exp.data.jsonl import read_jsonl, write_json, write_jsonl
 from sdft_exp.models.identity import ModelRef
-from sdft_exp.shift.embedding import EncoderRef, encoder_ref
+from sdft_exp.shift.embedding import EncoderRef, encoder_ref, obstacle
 from sdft_exp.stage import Cost, Progress, Stage, unkeyed
 from sdft_exp.tasks import question_files, registry
 from sdft_exp.tasks.question_files import QuestionFile
@@ -60,7 +60,8 @@ def stage(config: RunConfig, task: str, tokens: Stage, mix: Stage) -> Stage:
         protocol=known.protocol,
     )
     inputs = {"tokens": tokens, "mix": mix}
-    return Stage("causes", params, inputs, label=tokens.label, cost=Cost(tokens.cost.samples))
+    cost = Cost(tokens.cost.samples)
+    return Stage("causes", params, inputs, label=tokens.label, cost=cost, obstacle=obstacle(params.encoder))
 
 
 def run(params: Causes, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sdft_exp.config import RunConfig
 from sdft_exp.data.jsonl import read_jsonl, write_json
-from sdft_exp.shift.embedding import EncoderRef, encoder_ref
+from sdft_exp.shift.embedding import EncoderRef, encoder_ref, obstacle
 from sdft_exp.stage import Cost, Progress, Stage, unkeyed
 from sdft_exp.tasks import question_files, registry
 from sdft_exp.tasks.question_files import QuestionFile
@@ -51,8 +51,8 @@ def stage(config: RunConfig, task: str, tuned: Stage, seed: Stage) -> Stage:
         questions=tuned.params.questions,
         protocol=known.protocol,
     )
-    cost = Cost(tuned.cost.samples)
-    return Stage("similarity", params, {"tuned": tuned, "seed": seed}, label=tuned.label, cost=cost)
+    inputs, cost = {"tuned": tuned, "seed": seed}, Cost(tuned.cost.samples)
+    return Stage("similarity", params, inputs, label=tuned.label, cost=cost, obstacle=obstacle(params.encoder))
 
 
 def run(params: Similarity, inputs: Mapping[str, Path], out: Path, progress: Progress) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from sdft_exp.compose import compose
 from sdft_exp.config import LaunchConfig
 from sdft_exp.errors import ConfigError
-from sdft_exp.shift.embedding import PACKAGED, EncoderRef, cosine, embed, encoder_ref
+from sdft_exp.shift.embedding import PACKAGED, EncoderRef, cosine, embed, encoder_ref, obstacle
 from sdft_exp.stage import keyed
 from sdft_exp.verbose import VARIABLE
 
@@ -109,6 +110,28 @@ def test_a_hub_encoder_is_known_by_its_commit(monkeypatch: pytest.MonkeyPatch) -
     assert first.digest != second.digest
     with pytest.raises(ConfigError, match=r"shift\.encoder=org/encoder: .*shift\.encoder_revision"):
         encoder_ref("org/encoder", None, LAUNCH)
+
+
+def test_another_encoder_at_the_commit_of_the_default_is_a_mistake() -> None:
+    default = compose([]).shift
+    encoder_ref(default.encoder, default.encoder_revision, LAUNCH)
+    with pytest.raises(ConfigError, match=r"BAAI/bge-small-en-v1\.5: shift\.encoder_revision is still that of"):
+        encoder_ref("BAAI/bge-small-en-v1.5", default.encoder_revision, LAUNCH)
+
+
+def test_a_hub_encoder_out_of_reach_is_told_in_the_plan(
+    tiny_encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    here, away = (encoder_ref("org/planned", commit * 40, LAUNCH) for commit in "ab")
+    shutil.copytree(tiny_encoder, tmp_path / "models--org--planned" / "snapshots" / ("a" * 40))
+    assert obstacle(here) == obstacle(ref_of(tiny_encoder)) == ""
+    assert obstacle(away).startswith(
+        "shift.encoder=org/planned: cannot be had from the hub at shift.encoder_revision=b"
+    )
 
 
 def test_a_hub_encoder_is_read_from_its_snapshot(

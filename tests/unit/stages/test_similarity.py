@@ -52,6 +52,16 @@ def test_the_key_moves_with_encoder_and_answers_alone(tiny_encoder: Path) -> Non
     assert stage().cost.samples == 3
 
 
+def test_an_encoder_that_cannot_be_had_is_told_before_any_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    found = stage(f"shift.encoder_revision={'c' * 40}", encoder="org/away")
+    assert "shift.encoder=org/away: cannot be had" in found.obstacle
+    assert stage().obstacle == ""
+
+
 def test_scores_are_those_of_the_pairs_under_the_questions_ids(tmp_path: Path, tiny_encoder: Path) -> None:
     inputs = {"tuned": answers(tmp_path / "tuned", TUNED), "seed": answers(tmp_path / "seed", SEED)}
     out = tmp_path / "out"
