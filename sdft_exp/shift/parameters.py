@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,6 +22,12 @@ from sdft_exp.stage import Progress
 
 _ELEMENTS = 1 << 16  # of a tensor in float64 at once: as many as stay in a CPU's cache, which makes it ten times faster
 _OUTPUT = "lm_head.weight"
+_INPUT = re.compile(r"(.+\.)?(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings)\.weight")
+# What older files hold beside the parameters: angles of positions, and causal masks.
+_BUFFER = re.compile(r"(.+\.)?(rotary_emb\.inv_freq|(attn|attention)\.(masked_)?bias|position_ids)")
+_INPUT = re.compile(r"(.+\.)?(embed_tokens|wte|embed_in|word_embeddings|tok_embeddings)\.weight")
+# What older files hold beside the parameters: angles of positions, and causal masks.
+_BUFFER = re.compile(r"(.+\.)?(rotary_emb\.inv_freq|(attn|attention)\.(masked_)?bias|position_ids)")
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?:embedding_)?(?P<factor>[AB])(?:\.weight)?")
 
 
@@ -46,9 +53,10 @@ class Change:
 
 @dataclass(frozen=True)
 class Update:
-    """All changes of a training; `weights` is the squared norm of all of the seed LM's, tied ones once.
+    """All changes of a training; `weights` is the squared norm of all of the seed LM's, tied ones once, no buffers.
 
-    `left_out` names tensors that the seed LM's files hold and the tuned model does not have.
+    `left_out` names tensors of the seed LM's files that are compared with nothing: buffers, and what a tuned model of
+    its own does not have.
     """
 
     changes: tuple[Change, ...]
@@ -94,7 +102,7 @@ def adapter_update(adapter: Path, seed: Path, progress: Progress) -> Update:
     _check_kind(config)
     with _Weights(seed) as base, _Weights(adapter) as own:
         factors: dict[str, dict[str, Any]] = {}
-        changed: dict[str, float] = {}
+        changed: dict[str, float] = defaultdict(float)
         for name in own.names:
             tensor = own.tensor(name)
             stripped = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
@@ -102,18 +110,19 @@ def adapter_update(adapter: Path, seed: Path, progress: Progress) -> Update:
                 factors.setdefault(found["module"], {})[found["factor"]] = tensor
             else:
                 known = base.name_of(stripped)
-                changed[known] = _squared_difference(tensor, base.tensor(known))
+                changed[known] += _squared_difference(tensor, base.tensor(known))
         for module, parts in factors.items():
             product = _scaling(config, module, parts["A"].shape[0]) ** 2 * _squared_product(parts["A"], parts["B"])
-            changed[base.name_of(f"{module}.weight")] = product
+            changed[base.name_of(f"{module}.weight")] += product  # of a tied weight, both as input and as output
         precision = next(str(parts["A"].dtype).removeprefix("torch.") for parts in factors.values())
         squared: dict[str, float] = {}
-        for number, name in enumerate(base.names):
-            progress(number, len(base.names), "tensors")
+        for number, name in enumerate(base.parameters):
+            progress(number, len(base.parameters), "tensors")
             squared[name] = _squared(base.tensor(name))
-        progress(len(base.names), len(base.names), "tensors")
+        progress(len(base.parameters), len(base.parameters), "tensors")
     changes = tuple(Change(name, changed[name], squared[name]) for name in squared if name in changed)
-    return Update(changes, math.fsum(squared.values()), precision)
+    left_out = tuple(name for name in base.names if name not in squared)
+    return Update(changes, math.fsum(squared.values()), precision, left_out)
 
 
 def model_update(model: Path, seed: Path, progress: Progress) -> Update:
@@ -126,7 +135,7 @@ def model_update(model: Path, seed: Path, progress: Progress) -> Update:
     """
     changes, precision = [], ""
     with _Weights(seed) as base, _Weights(model) as own:
-        compared = {base.name_of(name): name for name in own.names}
+        compared = {base.name_of(name): name for name in own.parameters}
         for number, (known, name) in enumerate(compared.items()):
             progress(number, len(compared), "tensors")
             tuned, before = own.tensor(name), base.tensor(known)
@@ -134,7 +143,8 @@ def model_update(model: Path, seed: Path, progress: Progress) -> Update:
             changes.append(Change(known, _squared_difference(tuned, before), _squared(before)))
         progress(len(compared), len(compared), "tensors")
         left_out = tuple(name for name in base.names if name not in compared)
-    return Update(tuple(changes), math.fsum(change.seed for change in changes), precision, left_out)
+        others = [_squared(base.tensor(name)) for name in base.parameters if name not in compared]
+    return Update(tuple(changes), math.fsum([*others, *(change.seed for change in changes)]), precision, left_out)
 
 
 def saved_precision(model: Path) -> str:
@@ -144,7 +154,10 @@ def saved_precision(model: Path) -> str:
 
 
 class _Weights:
-    """The tensors of a folder's safetensors files by name, read when asked for; tied ones go by one name."""
+    """The tensors of a folder's safetensors files by name, read when asked for; tied ones go by the input layer's.
+
+    `parameters` are the names without those of buffers.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -157,9 +170,12 @@ class _Weights:
         for file in _files(self._folder):
             opened = self._stack.enter_context(safe_open(file, framework="pt"))
             self._homes |= dict.fromkeys(opened.keys(), opened)
-        if _tied(self._folder) and len(self._homes) > 1:
+        tied = _tied(self._folder) and len(self._homes) > 1
+        if tied:
             self._homes.pop(_OUTPUT, None)
+        self._output = next((name for name in self._homes if tied and _INPUT.fullmatch(name)), None)
         self.names = sorted(self._homes)
+        self.parameters = [name for name in self.names if not _BUFFER.fullmatch(name)]
         # A base model's file may lack the prefix that the whole model's names have, or have it where they lack it.
         self._short = {name.partition(".")[2]: name for name in self.names}
         return self
@@ -172,6 +188,10 @@ class _Weights:
         for known in (name, self._short.get(name), name.partition(".")[2]):
             if known in self._homes:
                 return known
+        if self._output and name.endswith(_OUTPUT):
+            return self._output
+        if self._output and name.endswith(_OUTPUT):
+            return self._output
         raise UserError(
             f"{name}: the tuned model has this weight and the seed LM does not; it was trained from another model"
         )

@@ -141,6 +141,50 @@ def test_tied_weights_count_once(tmp_path: Path) -> None:
     assert found[0]["relative"] == pytest.approx(0.5, rel=1e-6)
 
 
+def test_an_adapter_on_a_tied_output_layer_moves_the_tied_weight(tmp_path: Path) -> None:
+    seed, adapter = tmp_path / "seed", tmp_path / "adapter"
+    seed.mkdir()
+    write_llama(seed, tie_word_embeddings=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(seed)
+    config = peft.LoraConfig(r=2, lora_alpha=6, target_modules=["lm_head", "q_proj"], init_lora_weights=False)
+    peft.get_peft_model(model, config).save_pretrained(adapter, save_embedding_layers=False)
+    factors = load_file(adapter / "adapter_model.safetensors")
+    products = {
+        name: float((3 * factors[name.replace("lora_A", "lora_B")].double() @ factors[name].double()).norm())
+        for name in factors
+        if "lora_A" in name
+    }
+    weights = load_file(seed / "model.safetensors")
+    everything = math.sqrt(sum(float(weight.double().square().sum()) for weight in weights.values()))
+    found = summary(adapter_update(adapter, seed, silent))
+    assert found["absolute"] == pytest.approx(math.hypot(*products.values()), rel=1e-6)
+    assert found["relative"] == pytest.approx(found["absolute"] / everything, rel=1e-6)
+    (of_output,) = (norm for name, norm in products.items() if "lm_head" in name)
+    assert found["by_module"]["embed_tokens"]["absolute"] == pytest.approx(of_output, rel=1e-6)
+
+
+def test_adapter_and_model_are_relative_to_the_same_weights(tmp_path: Path) -> None:
+    seed, tuned, adapter = (tmp_path / name for name in ("seed", "tuned", "adapter"))
+    for folder in (seed, tuned, adapter):
+        folder.mkdir()
+    weights = {"model.layers.0.q.weight": torch.tensor([[3.0, 0], [0, 4]]), "model.norm.weight": torch.tensor([12.0])}
+    buffers = {
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.tensor([100.0]),
+        "model.layers.0.attn.bias": torch.ones(1, 1, 9, 9),
+    }
+    save_file(weights | buffers | {"model.extra.weight": torch.tensor([84.0])}, seed / "model.safetensors")
+    save_file({name: 2 * weight for name, weight in weights.items()} | buffers, tuned / "model.safetensors")
+    name = "base_model.model.model.layers.0.q"
+    factors = {f"{name}.lora_A.weight": torch.tensor([[3.0, 4]]), f"{name}.lora_B.weight": torch.tensor([[2.0], [1]])}
+    save_file(factors, adapter / "adapter_model.safetensors")
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 1, "lora_alpha": 2}))
+    of_model, of_adapter = model_update(tuned, seed, silent), adapter_update(adapter, seed, silent)
+    assert of_model.weights == of_adapter.weights == 85**2  # 3, 4, 12 and 84
+    assert set(of_adapter.left_out) == set(buffers)
+    assert set(of_model.left_out) == {*buffers, "model.extra.weight"}
+    assert [change.tensor for change in of_model.changes] == list(weights)
+
+
 def test_rounding_the_seed_is_no_update(tiny_llama: Path, tmp_path: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.bfloat16)
     model.save_pretrained(tmp_path)
