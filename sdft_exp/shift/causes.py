@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,15 +208,6 @@ def readable(response: Response, cause: Cause, examples: Examples) -> dict[str, 
         "causing": cause.causing and {**_shown(cause.causing, examples), "shared": list(cause.shared)},
         "nearest": [_shown(kin, examples) for kin in cause.nearest],
     }
-
-
-def mean_of(values: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each metric over the items that have it."""
-    by_name: dict[str, list[float]] = defaultdict(list)
-    for each in values:
-        for name, value in each.items():
-            by_name[name].append(value)
-    return {name: sum(own) / len(own) for name, own in by_name.items()}
 
 
 def _cause(response: Response, examples: Examples, similarity: npt.NDArray[np.float32]) -> Cause:

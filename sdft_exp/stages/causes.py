@@ -11,6 +11,7 @@ from sdft_exp.config import RunConfig
 from sdft_exp.data.jsonl import read_jsonl, write_json, write_jsonl
 from sdft_exp.models.identity import ModelRef
 from sdft_exp.shift.embedding import EncoderRef, encoder_ref, obstacle
+from sdft_exp.shift.items import named, scores
 from sdft_exp.stage import Cost, Progress, Stage, unkeyed
 from sdft_exp.tasks import question_files, registry
 from sdft_exp.tasks.question_files import QuestionFile
@@ -84,7 +85,9 @@ def run(params: Causes, inputs: Mapping[str, Path], out: Path, progress: Progres
     found, told = causes.causes(responses, examples, params.encoder, progress)
     pairs = list(zip(responses, found, strict=True))
     values = [causes.item(response, cause, examples) for response, cause in pairs]
-    means = causes.mean_of(values)
+    told_of = {response.id: own for response, own in zip(responses, values, strict=True)}
+    items = [named(question, doc) for question, doc in asked.items()]
+    scored = scores(params.task, VERSION, [item | told_of.get(item["id"], {}) for item in items])
     shares = causes.word_shares(responses, examples)
     write_json(
         out / "causes.json",
@@ -92,23 +95,13 @@ def run(params: Causes, inputs: Mapping[str, Path], out: Path, progress: Progres
             "responses": len(responses),
             "examples": len(examples.all),
             "words": shares,
-            **{name: means.get(name) for name in causes.OF_EXAMPLES},
+            **{name: scored["metrics"].get(name) for name in causes.OF_EXAMPLES},
             "frequent": causes.frequent(responses, examples),
             **told,
         },
     )
     write_jsonl(out / "examples.jsonl", (causes.readable(*pair, examples) for pair in pairs))
-    told_of = {response.id: own for response, own in zip(responses, values, strict=True)}
-    items = [_item(question, doc) for question, doc in asked.items()]
-    scores = {
-        "task": params.task,
-        "protocol": "shift",
-        "version": VERSION,
-        "n": len(items),
-        "metrics": means,
-        "items": [item | told_of.get(item["id"], {}) for item in items],
-    }
-    write_json(out / "scores.json", scores)
+    write_json(out / "scores.json", scored)
 
 
 def _responses(params: Causes, asked: Mapping[int, Mapping[str, Any]], tokens: Path) -> list[Response]:
@@ -131,8 +124,3 @@ def _example(row: Mapping[str, Any]) -> Example:
 
     turns = [answer for _, answer in row["history"]]
     return Example(row["id"], row["instruction"], row["response"], "\n".join([*turns, row["response"]]))
-
-
-def _item(question: int, doc: Mapping[str, Any]) -> dict[str, Any]:
-    """As the score stage names it, so that the two can be laid side by side."""
-    return {"id": doc.get("id", question)} | ({"group": doc["family"]} if "family" in doc else {})

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sdft_exp.config import RunConfig
 from sdft_exp.data.jsonl import read_jsonl, write_json
 from sdft_exp.shift.embedding import EncoderRef, encoder_ref, obstacle
+from sdft_exp.shift.items import means, named, scores
 from sdft_exp.stage import Cost, Progress, Stage, unkeyed
 from sdft_exp.tasks import question_files, registry
 from sdft_exp.tasks.question_files import QuestionFile
@@ -73,21 +73,7 @@ def run(params: Similarity, inputs: Mapping[str, Path], out: Path, progress: Pro
     by_question: dict[int, list[dict[str, float]]] = {}
     for pair, measured in zip(pairs, values, strict=True):
         by_question.setdefault(pair.question, []).append(measured)
-    items = [_item(question, asked[question], measured) for question, measured in by_question.items()]
+    items = [named(question, asked[question]) | means(measured) for question, measured in by_question.items()]
     measures = {name: responses.distribution([item[name] for item in items]) for name in responses.MEASURES}
-    scores = {
-        "task": params.task,
-        "protocol": "shift",
-        "version": VERSION,
-        "n": len(items),
-        "metrics": {name: found["mean"] for name, found in measures.items()},
-        "items": items,
-    }
-    write_json(out / "scores.json", scores)
+    write_json(out / "scores.json", scores(params.task, VERSION, items))
     write_json(out / "stats.json", {**told, "measures": measures})
-
-
-def _item(question: int, doc: Mapping[str, Any], measured: list[dict[str, float]]) -> dict[str, Any]:
-    """As the score stage names it, so that the two can be laid side by side."""
-    item = {"id": doc.get("id", question)} | ({"group": doc["family"]} if "family" in doc else {})
-    return item | {name: sum(each[name] for each in measured) / len(measured) for name in measured[0]}

@@ -15,6 +15,7 @@ from sdft_exp.data.jsonl import read_jsonl, write_json, write_jsonl
 from sdft_exp.errors import UserError
 from sdft_exp.estimate import shifting
 from sdft_exp.models.identity import ModelRef
+from sdft_exp.shift.items import named, scores
 from sdft_exp.stage import Progress, Stage, unkeyed
 from sdft_exp.tasks import question_files, registry
 from sdft_exp.tasks.question_files import QuestionFile
@@ -118,7 +119,7 @@ def run(params: TokenShift, inputs: Mapping[str, Path], out: Path, progress: Pro
         progress,
     )
     items: dict[int, dict[str, Any]] = {
-        line["doc_id"]: _item(line["doc_id"], asked[line["doc_id"]]) for line in answers
+        line["doc_id"]: named(line["doc_id"], asked[line["doc_id"]]) for line in answers
     }
     totals = token_scores.Totals()
     texts: dict[int, str] = {}
@@ -146,7 +147,8 @@ def run(params: TokenShift, inputs: Mapping[str, Path], out: Path, progress: Pro
 
     write_jsonl(out / "tokens.jsonl", lines())
     write_json(out / "vocabulary.json", {str(token): texts[token] for token in sorted(texts)})
-    write_json(out / "scores.json", _scores(params, list(items.values())))
+    version = VERSION if params.form == "exact" else f"{VERSION} (AlignTDS's form)"
+    write_json(out / "scores.json", scores(params.task, version, list(items.values())))
     ended = sum(one.response[-1] in encoder.eos_ids for one in said)
     told = {"form": params.form, "questions": len(answers), "empty": len(answers) - len(said)}
     write_json(out / "stats.json", {**told, "ended": ended, "retokenised": retokenised, **totals.told()})
@@ -198,25 +200,3 @@ def _read_again(params: TokenShift, template: str, encoder: Encoder, text: str) 
     example = encoder.example(template, params.model.prompt_format, row, _NO_CUTOFF)
     answer = [token for token, label in zip(example.input_ids, example.labels, strict=True) if token == label]
     return answer[:-1]
-
-
-def _item(question: int, doc: Mapping[str, Any]) -> dict[str, Any]:
-    """As the score stage names it, so that the two can be laid side by side."""
-    return {"id": doc.get("id", question)} | ({"group": doc["family"]} if "family" in doc else {})
-
-
-def _scores(params: TokenShift, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    metrics = {name: None for item in items for name in item if name not in ("id", "group")}
-    means = {}
-    for name in metrics:
-        values = [item[name] for item in items if name in item]
-        means[name] = sum(values) / len(values)
-    form = "" if params.form == "exact" else " (AlignTDS's form)"
-    return {
-        "task": params.task,
-        "protocol": "shift",
-        "version": VERSION + form,
-        "n": len(items),
-        "metrics": means,
-        "items": items,
-    }

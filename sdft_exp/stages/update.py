@@ -10,6 +10,7 @@ from sdft_exp.config import RunConfig
 from sdft_exp.data.jsonl import write_json
 from sdft_exp.models.identity import ModelRef
 from sdft_exp.models.tuned import ADAPTER, MODEL
+from sdft_exp.shift.items import scores
 from sdft_exp.stage import Progress, Stage
 
 VERSION = "1"  # of the norms, shown with every figure
@@ -45,14 +46,4 @@ def run(params: Update, inputs: Mapping[str, Path], out: Path, progress: Progres
         "update_relative_adapted": update["relative_adapted"],
     }
     write_json(out / "update.json", update)
-    write_json(
-        out / "scores.json",
-        {
-            "task": "update",
-            "protocol": "shift",
-            "version": VERSION,
-            "n": 1,
-            "metrics": metrics,
-            "items": [{"id": "update", **metrics}],
-        },
-    )
+    write_json(out / "scores.json", scores("update", VERSION, [{"id": "update", **metrics}]))

@@ -20,7 +20,6 @@ from sdft_exp.shift.causes import (
     frequent,
     item,
     likelihood,
-    mean_of,
     readable,
     response_of,
     word_shares,
@@ -139,7 +138,6 @@ def test_the_values_of_a_response() -> None:
     )
     assert list(values)[-5:] == list(OF_EXAMPLES)
     assert item(MUTE, mute, examples) == {"nearest_similarity": pytest.approx(0.8)}
-    assert mean_of([{"a": 1.0, "b": 2.0}, {"a": 3.0}]) == {"a": 2.0, "b": 2.0}
 
 
 def _text(kin: Kin) -> str:
