@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,12 +111,13 @@ def _responses(params: Causes, asked: Mapping[int, Mapping[str, Any]], tokens: P
 
     ends = load_encoder(params.model.path, params.model.revision).eos_ids
     found = []
-    for line in read_jsonl(tokens / "tokens.jsonl"):
-        doc = asked[line["doc_id"]]
-        instruction = next(str(doc[name]) for name in _ASKED if name in doc)
-        spoken = [place for place, token in enumerate(line["ids"]) if token not in ends]
-        text, classes = ([line[name][place] for place in spoken] for name in ("pieces", "classes"))
-        found.append(response_of(line["id"], instruction, text, classes))
+    with (tokens / "tokens.jsonl").open(encoding="utf-8", newline="\n") as file:
+        for line in map(json.loads, file):  # one at a time: of long answers there are gigabytes
+            doc = asked[line["doc_id"]]
+            instruction = next(str(doc[name]) for name in _ASKED if name in doc)
+            spoken = [place for place, token in enumerate(line["ids"]) if token not in ends]
+            text, classes = ([line[name][place] for place in spoken] for name in ("pieces", "classes"))
+            found.append(response_of(line["id"], instruction, text, classes))
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,19 @@ def test_a_model_that_said_nothing_has_no_causes(tiny_ref: ModelRef, tiny_encode
     found = json.loads((out / "causes.json").read_text())
     assert (found["responses"], found["words"]["shifted"]["words"], found["nearest_similarity"]) == (0, 0, None)
     assert [list(item) for item in json.loads((out / "scores.json").read_text())["items"]] == [["id", "group"]] * 3
+
+
+def test_the_tokens_are_read_a_line_at_a_time(tiny_ref: ModelRef, tmp_path: Path) -> None:
+    asked = {0: {"instruction": "how"}}
+    line = {"doc_id": 0, "id": "0", "ids": [5, END], "pieces": ["so", ""], "classes": ["shifted", "shifted"]}
+    write_jsonl(tmp_path / "tokens.jsonl", [line | {"top_base": list(range(1000, 21_000))}] * 40)
+    given = params(tiny_ref, tmp_path)
+    causes._responses(given, asked, tmp_path)  # what is loaded once is loaded
+    tracemalloc.start()
+    try:
+        found = causes._responses(given, asked, tmp_path)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [response.text for response in found] == ["so"] * 40
+    assert most < 8e6  # one line takes 1 MB, all take 30
