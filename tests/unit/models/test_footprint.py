@@ -213,7 +213,7 @@ print(json.dumps(peaks))
     "passes",
     [
         pytest.param(0, id="lora"),
-        pytest.param(1, id="full"),
+        pytest.param(1, id="full", marks=pytest.mark.slow),
         pytest.param(2, id="full, two passes a step", marks=pytest.mark.slow),
     ],
 )

@@ -242,7 +242,7 @@ test_trainer.train(Path({folder!r}), lora=lora, settings=settings, progress=die)
     [
         pytest.param({"dropout": 0.0}, None, id="lora", marks=pytest.mark.slow),
         pytest.param({"dropout": 0.3}, 5.0, id="dropout and noise"),
-        pytest.param(None, None, id="full"),
+        pytest.param(None, None, id="full", marks=pytest.mark.slow),
         pytest.param(None, 5.0, id="full with noise", marks=pytest.mark.slow),
     ],
 )
