@@ -128,7 +128,10 @@ def test_an_adapter_switched_on_and_off_equals_two_models_in_float64(more: dict[
 def test_two_checkpoints_equal_float64() -> None:
     base, tuned = llama(0), llama(1)
     batch = spoken()
-    for one, shift in zip(batch, token_shift(Pair(base, tuned), batch, pad_id=0), strict=True):
+    found = token_shift(Pair(base, tuned), batch, pad_id=0)
+    assert [len(shift.base_rank) for shift in found] == [len(one.response) for one in batch]
+    assert min(value for shift in found for value in shift.kl_base_tuned) > 0.01  # they differ everywhere
+    for one, shift in zip(batch, found, strict=True):
         check(shift, directly(copy.deepcopy(base), copy.deepcopy(tuned), one))
 
 
@@ -206,6 +209,8 @@ def test_what_a_model_does_to_its_logits_is_done(architecture: str) -> None:
     base, tuned = made(0), made(1)
     batch = spoken(3, longest=20)
     found = token_shift(Pair(base, tuned), batch, pad_id=0)
+    assert [len(shift.base_rank) for shift in found] == [len(one.response) for one in batch]
+    assert max(value for shift in found for value in shift.kl_base_tuned) > 0.01
     for one, shift in zip(batch, found, strict=True):
         check(shift, directly(copy.deepcopy(base), copy.deepcopy(tuned), one), 1e-5)
 
