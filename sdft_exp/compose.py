@@ -13,10 +13,11 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sdft_exp.config import RunConfig, judge, nearest, valid_keys
+from sdft_exp.config import RunConfig, nearest, valid_keys
 from sdft_exp.errors import ConfigError, UserError
 from sdft_exp.launching import hide_secrets
 from sdft_exp.slurm.settings import SlurmConfig
+from sdft_exp.validation import judge
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 MISTAKES = (HydraException, OmegaConfBaseException)  # what Hydra raises for a config that does not compose
