@@ -99,7 +99,6 @@ def run(params: TokenShift, inputs: Mapping[str, Path], out: Path, progress: Pro
     from sdft_exp.data.encode import load_encoder
     from sdft_exp.evaluation.harness import documents
     from sdft_exp.shift import token_scores
-    from sdft_exp.shift.pieces import pieces
     from sdft_exp.shift.token_work import measured
 
     encoder = load_encoder(params.model.path, params.model.revision)
@@ -108,42 +107,22 @@ def run(params: TokenShift, inputs: Mapping[str, Path], out: Path, progress: Pro
     answers = [line for line in read_jsonl(inputs["answer"] / "answers.jsonl") if line["repeat"] == 0]
     said, retokenised = _said(params, answers, encoder, data)
     journal = out / JOURNAL
-    rows = measured(
-        params.model,
-        inputs["train"],
-        said,
-        params.form,
-        params.batch_tokens,
-        params.workers,
-        journal,
-        progress,
-    )
+    how = (params.form, params.batch_tokens, params.workers)
+    rows = measured(params.model, inputs["train"], said, *how, journal, progress)
     items: dict[int, dict[str, Any]] = {
         line["doc_id"]: named(line["doc_id"], asked[line["doc_id"]]) for line in answers
     }
     totals = token_scores.Totals()
-    texts: dict[int, str] = {}
-    first_rank = 0 if params.form == "aligntds" else 1
+    texts: dict[int, str] = {}  # of the tokens in the lists of the likeliest
 
     def lines() -> Iterator[dict[str, Any]]:
         for one, shift in zip(said, rows, strict=True):
-            question = int(one.id)
-            classes = [token_scores.rank_class(rank + 1 - first_rank) for rank in shift["base_rank"]]
-            shown = pieces(encoder, one.response)
-            items[question] |= token_scores.of_response(shift, classes)
-            totals.add(shift, classes, one.response, shown)
+            line = _line(params, encoder, one, shift, items[int(one.id)]["id"])
+            items[int(one.id)] |= token_scores.of_response(shift, line["classes"])
+            totals.add(shift, line["classes"], one.response, line["pieces"])
             tops = [token for name in ("top_base", "top_tuned") for listed in shift[name] for token, _ in listed]
             texts.update((token, encoder.text([token])) for token in tops if token not in texts)
-            yield {
-                "task": params.task,
-                "doc_id": question,
-                "id": items[question]["id"],
-                "prompt": encoder.text(one.prompt),
-                "ids": one.response,
-                "pieces": shown,
-                "classes": classes,
-                **shift,
-            }
+            yield line
 
     write_jsonl(out / "tokens.jsonl", lines())
     write_json(out / "vocabulary.json", {str(token): texts[token] for token in sorted(texts)})
@@ -153,6 +132,26 @@ def run(params: TokenShift, inputs: Mapping[str, Path], out: Path, progress: Pro
     told = {"form": params.form, "questions": len(answers), "empty": len(answers) - len(said)}
     write_json(out / "stats.json", {**told, "ended": ended, "retokenised": retokenised, **totals.told()})
     journal.unlink(missing_ok=True)
+
+
+def _line(
+    params: TokenShift, encoder: Encoder, one: Said, shift: Mapping[str, Any], question: str | int
+) -> dict[str, Any]:
+    """A line of tokens.jsonl."""
+    from sdft_exp.shift.pieces import pieces
+    from sdft_exp.shift.token_scores import rank_class
+
+    first_rank = 0 if params.form == "aligntds" else 1
+    return {
+        "task": params.task,
+        "doc_id": int(one.id),
+        "id": question,
+        "prompt": encoder.text(one.prompt),
+        "ids": one.response,
+        "pieces": pieces(encoder, one.response),
+        "classes": [rank_class(rank + 1 - first_rank) for rank in shift["base_rank"]],
+        **shift,
+    }
 
 
 def _said(
