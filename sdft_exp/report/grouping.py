@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +96,12 @@ def _rows(jobs: Sequence[ReportJob], telling: Sequence[str]) -> list[Row]:
 
 
 def _name(row: Mapping[str, Any], telling: Sequence[str]) -> str:
-    return ", ".join([_method(row), *(f"{_short(key, telling)}={row.get(key)}" for key in telling)])
+    return ", ".join([_method(row), *(f"{_short(key, telling)}={_typed(row.get(key))}" for key in telling)])
+
+
+def _typed(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def _short(key: str, others: Sequence[str]) -> str:

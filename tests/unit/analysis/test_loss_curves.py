@@ -91,7 +91,7 @@ def test_settings_that_differ_are_rows_of_their_own(tmp_path: Path, capsys: pyte
     train([*shared, noisy, "tuning.epochs=1"], epochs=1)
     train([*shared, "tuning.epochs=2"], epochs=2)
     for varying, rows in (
-        ([noisy, "tuning.epochs=1"], ["vanilla, neftune_alpha=None", "vanilla, neftune_alpha=5.0"]),
+        ([noisy, "tuning.epochs=1"], ["vanilla, neftune_alpha=null", "vanilla, neftune_alpha=5.0"]),
         (["tuning.epochs=1,2"], ["vanilla, epochs=1.0", "vanilla, epochs=2.0"]),
         (["tuning.epochs=2,3"], ["vanilla, epochs=2.0"]),  # the others are not there
     ):
