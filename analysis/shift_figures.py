@@ -33,9 +33,8 @@ Json = Mapping[str, Any]
 _CLASSES = (("unshifted", "#56B4E9", ""), ("marginal", "#E69F00", "//"), ("shifted", "#D55E00", "xx"))
 _LOST = (("other", "other tasks"), ("raw_safe", "raw safe rate"), ("jailbreak_safe", "jailbreak safe rate"))
 _MOVED = (("kl", "KL (nats)"), ("update_norm", "update norm"), ("similarity", "embedding similarity"))
-_FORMS = {
-    "aligntds": "AlignTDS's form: over the likeliest 30"
-}  # of the token shift, told where it is not the exact one
+# Of the token shift, told where it is not the exact one.
+_FORMS = {"aligntds": "AlignTDS's form: over the likeliest 30"}
 _AGAIN = "eval=paper shift=paper (on the miniature: shift=micro)"
 _MOST = 12  # lines of one panel
 _SAMPLES = "dataset.max_samples"

@@ -7,8 +7,10 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -18,7 +20,7 @@ from tests.knowledge_sets import write_all
 from tests.local_slurm import NoSlurm, local_slurm
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 # A shell starts what runs in its background with SIGINT ignored, and children inherit that: none could be interrupted.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -71,6 +73,24 @@ def needs_slurm(_slurm: str | None) -> None:
     """The test submits jobs: only ever to a Slurm of its own, never to a cluster that this machine may belong to."""
     if _slurm is not None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(_slurm)
+
+
+@contextmanager
+def faultless(browser: Browser, **view: Any) -> Iterator[Page]:
+    """A page of the browser in which nothing may go wrong, and that asks nobody but where it came from: a file itself
+    alone, a served one its own server."""
+    opened = browser.new_page(reduced_motion="reduce", color_scheme="light", **view)
+    complaints: list[str] = []
+    asked: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda request: asked.append(request.url))
+    yield opened
+    opened.context.close()
+    assert complaints == []
+    file, host = asked[0].partition("#")[0], urlsplit(asked[0]).netloc
+    others = {url.partition("#")[0] for url in asked if not url.startswith("data:")} - {file}
+    assert not others if not host else {urlsplit(url).netloc for url in others} == {host}
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,20 @@ from sdft_exp.report.reading import bounds, difference, heading, points, shown_w
 
 Json = Mapping[str, Any]
 
+_SECTIONS = {  # beside the main table: title, and how to read it
+    "answers": (
+        "Answers to harmful and harmless requests",
+        "Shares as the world itself judges them, beside the keyword rule of the safe rate: what is not refused need "
+        "not be complied with.",
+    ),
+    "aspects": (
+        "Five aspects of the answers",
+        "Scores from 1 to 5, as a judge gives them; an aspect without a score is in no mean, and an answer without all "
+        "five not in theirs.",
+    ),
+    "shift": ("How far the model moved", "Against the seed LM; token shares in percent, KL in nats."),
+}
+
 
 def report(summary: Json) -> str:
     """The whole file, as GitHub's Markdown."""
@@ -18,9 +32,7 @@ def report(summary: Json) -> str:
     for group in summary["groups"]:
         lines += [f"## {_escape(heading(group))}", "", *_main(group, summary), *_readings(group, summary)]
         lines += [
-            *_details(group, summary),
-            *_aspects(group, summary),
-            *_shift(group, summary),
+            *(line for name in _SECTIONS for line in _section(group, summary, name)),
             *_tasks(group),
             *_rewrites(group),
             *_training(group),
@@ -76,49 +88,14 @@ def _readings(group: Json, summary: Json) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def _details(group: Json, summary: Json) -> list[str]:
-    """What the answers to harmful and harmless requests were: the shares that explain the safe rates."""
-    measures = _measured(group, summary, "answers")
+def _section(group: Json, summary: Json, name: str) -> list[str]:
+    """A table beside the main one: each row's means and intervals; nothing where nothing of it was measured."""
+    measures = _measured(group, summary, name)
     if not measures:
         return []
-    return [
-        "### Answers to harmful and harmless requests",
-        "",
-        "Shares as the world itself judges them, beside the keyword rule of the safe rate: what is not refused need "
-        "not be complied with.",
-        "",
-        *_short_table(group["rows"], measures),
-    ]
-
-
-def _aspects(group: Json, summary: Json) -> list[str]:
-    """Scores of the answers to open questions."""
-    measures = _measured(group, summary, "aspects")
-    if not measures:
-        return []
-    return [
-        "### Five aspects of the answers",
-        "",
-        "Scores from 1 to 5, as a judge gives them; an aspect without a score is in no mean, and an answer without all "
-        "five not in theirs.",
-        "",
-        *_short_table(group["rows"], measures),
-    ]
-
-
-def _shift(group: Json, summary: Json) -> list[str]:
-    """How far each tuned row moved from its seed LM."""
-    measures = _measured(group, summary, "shift")
-    if not measures:
-        return []
-    tuned = [row for row in group["rows"] if row["kind"] == "tuned"]
-    return [
-        "### How far the model moved",
-        "",
-        "Against the seed LM; token shares in percent, KL in nats.",
-        "",
-        *_short_table(tuned, measures),
-    ]
+    title, told = _SECTIONS[name]
+    rows = [row for row in group["rows"] if name != "shift" or row["kind"] == "tuned"]
+    return [f"### {title}", "", told, "", *_short_table(rows, measures)]
 
 
 def _short_table(rows: Sequence[Json], measures: Sequence[Json]) -> list[str]:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,6 +15,7 @@ from analysis.bench_page import made_up
 from analysis.report import write_page
 from analysis.report.serve import server
 from analysis.report.source import read_finished
+from tests.conftest import faultless
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -37,19 +37,8 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of the browser in which nothing may go wrong."""
-    opened = browser.new_page(reduced_motion="reduce", color_scheme="light")
-    complaints: list[str] = []
-    asked: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda request: asked.append(request.url))
-    yield opened
-    opened.context.close()
-    assert complaints == []
-    file, host = asked[0].partition("#")[0], urlsplit(asked[0]).netloc
-    others = {url.partition("#")[0] for url in asked if not url.startswith("data:")} - {file}
-    assert not others if not host else {urlsplit(url).netloc for url in others} == {host}
+    with faultless(browser) as opened:
+        yield opened
 
 
 def _open(page: Page, path: Path) -> None:

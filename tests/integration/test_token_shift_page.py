@@ -14,6 +14,7 @@ import pytest
 from analysis.bench_tokens import TASK, made_up
 from analysis.token_shift import write_page
 from sdft_exp.results import PLAN
+from tests.conftest import faultless
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
@@ -62,17 +63,8 @@ def _lines(run: Path, method: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of the browser in which nothing may go wrong."""
-    opened = browser.new_page(reduced_motion="reduce", color_scheme="light", viewport={"width": 1300, "height": 800})
-    complaints: list[str] = []
-    asked: list[str] = []
-    opened.on("console", lambda message: complaints.append(message.text))
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda request: asked.append(request.url))
-    yield opened
-    opened.context.close()
-    assert complaints == []
-    assert {url.partition("#")[0] for url in asked if not url.startswith("data:")} == {asked[0].partition("#")[0]}
+    with faultless(browser, viewport={"width": 1300, "height": 800}) as opened:
+        yield opened
 
 
 def _open(page: Page, path: Path, address: str = "") -> None:

@@ -100,7 +100,7 @@ def test_rows_stand_by_their_size_and_what_is_left_out_is_told(moved: Source) ->
         return title, [row.name.rpartition("max_samples=")[2] for row in rows]
 
     title, names = titled(3)
-    assert names == ["1200", "1300", "None"]
+    assert names == ["1200", "1300", "null"]
     assert titled(14) == (f"{title}\n12 of 14 rows", [str(size) for size in range(100, 1300, 100)])
     assert titled(12)[0] == title
 
